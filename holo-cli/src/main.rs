@@ -1,0 +1,2 @@
+//! holo-cli
+fn main() {}

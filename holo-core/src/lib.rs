@@ -1,0 +1,46 @@
+//! Everything that decides in HoloCompute, and nothing that touches the world.
+//!
+//! Ids, dtypes, shapes, the ring and placement, the expression IR, wire messages, limits, error codes and
+//! authorization live here because two or more crates must agree on them. The crate opens no socket or file, reads
+//! no clock, draws no randomness and holds no unsafe code; its machines are sans-io, so the same code runs in the
+//! node and in a simulator.
+//!
+//! # Example
+//!
+//! ```
+//! use holo_core::{ArrayLayout, DType, Shape};
+//!
+//! let layout = ArrayLayout::new(Shape::new(&[1_000_000])?, DType::F64, ArrayLayout::SHARD_ELEMS_DEFAULT)?;
+//! assert_eq!(layout.shards(), 2);
+//! assert_eq!(layout.locate(524_288).map(|place| place.shard.0), Some(1));
+//! # Ok::<(), holo_core::Failure>(())
+//! ```
+//!
+//! # Not here
+//!
+//! Sockets and cryptography (`holo-net`), frames (`holo-mem`), engines (`holo-exec`, `holo-gpu`).
+
+mod auth;
+mod dtype;
+mod error;
+mod ids;
+mod layout;
+mod shape;
+mod tile;
+mod time;
+
+pub mod expr;
+pub mod limits;
+pub mod wire;
+
+pub use auth::{Action, Authorized, Grant, Policy, Principal, Verb, action};
+pub use dtype::{DType, Scalar};
+pub use error::{ErrorCode, Failure, Retry};
+pub use ids::{
+    ArrayId, ArrayName, ClusterId, ColocationId, Epoch, ModuleId, NodeId, PageIndex, PartitionId,
+    PublicKey, RequestId, Role, ShardIndex, TableVersion, TenantId,
+};
+pub use layout::{ArrayLayout, PAGE_BYTES, Place, ShardRun};
+pub use shape::Shape;
+pub use tile::{TileSink, TileSource};
+pub use time::{Instant, UnixMillis};

@@ -1,0 +1,58 @@
+//! Every bound on bytes and counts that come from outside, in one place.
+
+/// Bytes of an array's name.
+pub const ARRAY_NAME_BYTES_MAX: usize = 200;
+/// Axes of an array.
+pub const DIMS_MAX: usize = 8;
+/// Bytes of one array: 2^50 (1 PiB); what keeps every offset product inside `u64`.
+pub const ARRAY_BYTES_MAX: u64 = 1 << 50;
+/// Elements of one shard.
+pub const SHARD_ELEMS_MAX: u64 = 1 << 22;
+/// Bytes of one shard: 512 pages.
+pub const SHARD_BYTES_MAX: u64 = 32 << 20;
+/// Shards of one array.
+pub const SHARDS_MAX: u64 = 1 << 31;
+
+/// Bytes of a small request's or reply's body, and of the head of a bulk one.
+pub const BODY_BYTES_MAX: u32 = 1 << 20;
+/// Bytes of a bulk payload: one shard.
+pub const BULK_BYTES_MAX: u64 = 64 << 20;
+/// Payloads up to this many bytes travel inside a small message; larger ones get a stream of their own.
+pub const INLINE_BYTES_MAX: usize = 16 << 10;
+/// Requests of one connection that wait for their reply.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+/// Bytes of queued small messages to one peer before senders wait.
+pub const SEND_QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Connections to one endpoint.
+pub const CONNECTIONS_MAX: usize = 1024;
+/// Bytes of handshake data reassembled from a peer that is not known yet.
+pub const HANDSHAKE_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of a WASM module.
+pub const MODULE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one function body of a module.
+pub const MODULE_FUNCTION_BYTES_MAX: usize = 256 << 10;
+/// Functions of a module.
+pub const MODULE_FUNCTIONS_MAX: u32 = 20_000;
+/// Depth of nested blocks in a function.
+pub const MODULE_NESTING_MAX: u32 = 512;
+/// Bytes of parameters or arguments handed to a module.
+pub const TASK_ARGS_BYTES_MAX: usize = 256 << 10;
+/// Arrays bound to one run, inputs and outputs together.
+pub const RUN_OPERANDS_MAX: usize = 16;
+/// Bytes per operand of one tile.
+pub const TILE_BYTES: usize = 128 << 10;
+
+/// Bytes of an expression's text.
+pub const EXPR_TEXT_BYTES_MAX: usize = 16 << 10;
+/// Nodes of an expression.
+pub const EXPR_NODES_MAX: usize = 1024;
+/// Depth of nested parentheses and calls in an expression's text.
+pub const EXPR_DEPTH_MAX: usize = 128;
+
+/// Nodes of a cluster.
+pub const NODES_MAX: usize = 10_000;
+/// Partitions of the ring, as a power of two.
+pub const PARTITION_BITS_MAX: u8 = 20;
+/// Partitions of the ring by default, as a power of two.
+pub const PARTITION_BITS_DEFAULT: u8 = 8;

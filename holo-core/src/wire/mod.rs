@@ -1,0 +1,15 @@
+//! What crosses the wire: a fixed header, control bodies in protobuf, bulk bytes raw.
+//!
+//! `docs/wire-format.md` is the byte table. Every length is checked against [`crate::limits`] before anything is
+//! allocated, and every body is turned into a checked value before it is used.
+
+mod header;
+mod messages;
+
+pub use header::{FrameHeader, HEADER_BYTES, Kind, Lane, WIRE_VERSION};
+pub use messages::{
+    Allocate, ArrayInfo, ArrayList, ArrayRef, CallModule, CallReply, CombineModule, Decode, Empty,
+    FailureBody, GetRange, GetReply, Hello, HelloReply, LinkStatus, ModulePush, ModuleQuery,
+    ModuleStatus, NodeEntry, NodeStatus, OperandBinding, PageDigests, PutRange, RunReply,
+    RunShards, ShardPartial, Shutdown, StatusQuery, TableBody, WriteShard,
+};
