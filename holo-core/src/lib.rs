@@ -25,6 +25,7 @@ mod dtype;
 mod error;
 mod ids;
 mod layout;
+mod nearest;
 mod shape;
 mod tile;
 mod time;
@@ -41,6 +42,7 @@ pub use ids::{
     PublicKey, RequestId, Role, ShardIndex, TableVersion, TenantId,
 };
 pub use layout::{ArrayLayout, PAGE_BYTES, Place, ShardRun};
+pub use nearest::nearest;
 pub use shape::Shape;
 pub use tile::{TileSink, TileSource};
 pub use time::{Instant, UnixMillis};

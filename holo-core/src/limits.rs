@@ -56,3 +56,12 @@ pub const NODES_MAX: usize = 10_000;
 pub const PARTITION_BITS_MAX: u8 = 20;
 /// Partitions of the ring by default, as a power of two.
 pub const PARTITION_BITS_DEFAULT: u8 = 8;
+
+/// Threads of a node that run kernels.
+pub const WORKERS_MAX: usize = 256;
+/// Runs that wait for a free worker of a node.
+pub const RUNS_QUEUED_MAX: usize = 256;
+/// Modules that a node keeps for one tenant.
+pub const MODULES_PER_TENANT_MAX: usize = 64;
+/// Arrays of a cluster.
+pub const ARRAYS_MAX: usize = 1 << 20;
