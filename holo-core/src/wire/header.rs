@@ -215,7 +215,7 @@ kinds! {
     ArrayList = 18, Catalog;
     /// `ArrayRef` -> `Empty`; at the directory node.
     ArrayRemove = 19, Catalog;
-    /// `ArrayInfo` -> `Empty`; from the directory node to the others.
+    /// `ArrayInstall` -> `Empty`; from the directory node to the others.
     ArrayInstall = 20, Catalog;
     /// `ArrayRef` -> `Empty`; from the directory node to the others.
     ArrayForget = 21, Catalog;

@@ -289,6 +289,17 @@ pub struct ArrayInfo {
     pub tenant: u32,
 }
 
+/// Tells a member of an array.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ArrayInstall {
+    /// The array.
+    #[prost(message, optional, tag = "1")]
+    pub array: Option<ArrayInfo>,
+    /// The array is older than the receiver's process, which has lost what it held of it.
+    #[prost(bool, tag = "2")]
+    pub earlier: bool,
+}
+
 /// All arrays of the caller's tenant that it may read, by name.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ArrayList {

@@ -8,8 +8,8 @@ mod messages;
 
 pub use header::{FrameHeader, HEADER_BYTES, Kind, Lane, WIRE_VERSION};
 pub use messages::{
-    Allocate, ArrayInfo, ArrayList, ArrayRef, CallModule, CallReply, CombineModule, Decode, Empty,
-    FailureBody, GetRange, GetReply, Hello, HelloReply, LinkStatus, ModulePush, ModuleQuery,
-    ModuleStatus, NodeEntry, NodeStatus, OperandBinding, PageDigests, PutRange, RunReply,
-    RunShards, ShardPartial, Shutdown, StatusQuery, TableBody, WriteShard,
+    Allocate, ArrayInfo, ArrayInstall, ArrayList, ArrayRef, CallModule, CallReply, CombineModule,
+    Decode, Empty, FailureBody, GetRange, GetReply, Hello, HelloReply, LinkStatus, ModulePush,
+    ModuleQuery, ModuleStatus, NodeEntry, NodeStatus, OperandBinding, PageDigests, PutRange,
+    RunReply, RunShards, ShardPartial, Shutdown, StatusQuery, TableBody, WriteShard,
 };
