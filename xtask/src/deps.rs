@@ -92,7 +92,7 @@ fn findings(metadata: &Value) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Names of all packages that the product code of `start` is built from.
+/// Names of all packages whose code is linked into `start`: not what its tests or build scripts use.
 fn reachable(metadata: &Value, start: &str) -> Result<BTreeSet<String>> {
     let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
     let names: BTreeMap<&str, &str> = packages
@@ -111,7 +111,7 @@ fn reachable(metadata: &Value, start: &str) -> Result<BTreeSet<String>> {
         }
         for edge in nodes.get(id).and_then(|node| node["deps"].as_array()).into_iter().flatten() {
             let kinds = edge["dep_kinds"].as_array();
-            let product = kinds.is_none_or(|kinds| kinds.iter().any(|kind| kind["kind"] != "dev"));
+            let product = kinds.is_none_or(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()));
             if product {
                 open.extend(edge["pkg"].as_str());
             }
@@ -175,9 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn what_only_tests_of_core_use_is_no_part_of_it() {
-        let mut metadata = metadata("holo-mem", "holo-core", Value::Null, "rand");
-        metadata["resolve"]["nodes"][0]["deps"][0]["dep_kinds"][0]["kind"] = json!("dev");
-        assert_eq!(findings(&metadata).unwrap(), []);
+    fn what_only_tests_and_build_scripts_of_core_use_is_no_part_of_it() {
+        for kind in ["dev", "build"] {
+            let mut metadata = metadata("holo-mem", "holo-core", Value::Null, "rand");
+            metadata["resolve"]["nodes"][0]["deps"][0]["dep_kinds"][0]["kind"] = json!(kind);
+            assert_eq!(findings(&metadata).unwrap(), [], "{kind}");
+        }
     }
 }
