@@ -1,0 +1,5 @@
+//! The expression compiler.
+
+mod expression;
+
+pub use expression::Expression;
