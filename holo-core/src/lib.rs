@@ -21,6 +21,7 @@
 //! Sockets and cryptography (`holo-net`), frames (`holo-mem`), engines (`holo-exec`, `holo-gpu`).
 
 mod auth;
+mod directory;
 mod dtype;
 mod error;
 mod ids;
@@ -31,10 +32,15 @@ mod tile;
 mod time;
 
 pub mod expr;
+pub mod group;
 pub mod limits;
+pub mod npy;
+pub mod placement;
+pub mod selection;
 pub mod wire;
 
 pub use auth::{Action, Authorized, Grant, Policy, Principal, Verb, action};
+pub use directory::{ArrayDescriptor, Directory};
 pub use dtype::{DType, Scalar};
 pub use error::{ErrorCode, Failure, Retry};
 pub use ids::{
@@ -43,6 +49,9 @@ pub use ids::{
 };
 pub use layout::{ArrayLayout, PAGE_BYTES, Place, ShardRun};
 pub use nearest::nearest;
+pub use placement::{Member, Membership, PlacementTable};
+
+pub use selection::{AxisIndex, Selection, Slice};
 pub use shape::Shape;
 pub use tile::{TileSink, TileSource};
 pub use time::{Instant, UnixMillis};

@@ -43,15 +43,32 @@ pub const RUN_OPERANDS_MAX: usize = 16;
 /// Bytes per operand of one tile.
 pub const TILE_BYTES: usize = 128 << 10;
 
+/// Operations that wait in one replication group.
+pub const GROUP_QUEUE_OPS_MAX: usize = 4096;
+/// Bytes of a write that travels inside its operation.
+pub const OP_BYTES_MAX: usize = 256;
+
 /// Bytes of an expression's text.
 pub const EXPR_TEXT_BYTES_MAX: usize = 16 << 10;
 /// Nodes of an expression.
 pub const EXPR_NODES_MAX: usize = 1024;
+/// Nodes of an expression after `exp`, `sin` and their like are written out as primitive operations.
+pub const EXPR_LOWERED_NODES_MAX: usize = 8192;
 /// Depth of nested parentheses and calls in an expression's text.
 pub const EXPR_DEPTH_MAX: usize = 128;
 
 /// Nodes of a cluster.
 pub const NODES_MAX: usize = 10_000;
+/// Bytes of a node's name and of a zone's name.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Bytes of a node's address as text.
+pub const NODE_ADDRESS_BYTES_MAX: usize = 255;
+/// Largest weight of a node, in thousandths of a normal node.
+pub const NODE_WEIGHT_MILLI_MAX: u32 = 64_000;
+/// Copies of one partition.
+pub const REPLICAS_MAX: usize = 7;
+/// Bytes of the text header of a `.npy` file.
+pub const NPY_HEADER_BYTES_MAX: usize = 64 << 10;
 /// Partitions of the ring, as a power of two.
 pub const PARTITION_BITS_MAX: u8 = 20;
 /// Partitions of the ring by default, as a power of two.

@@ -1,9 +1,13 @@
 //! The known name that was probably meant, for error messages.
 
 /// The candidate with the smallest edit distance to `unknown`; `None` when none is close enough to be a slip.
-pub fn nearest<'a>(unknown: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(
+    unknown: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let allowed = 1 + unknown.chars().count() / 3;
-    let distances = candidates.into_iter().map(|candidate| (distance(unknown, candidate), candidate));
+    let distances =
+        candidates.into_iter().map(|candidate| (distance(unknown, candidate), candidate));
     distances.filter(|(distance, _)| *distance <= allowed).min().map(|(_, candidate)| candidate)
 }
 

@@ -162,6 +162,18 @@ pub enum Op {
     Reinterpret(DType, NodeIndex),
 }
 
+impl Op {
+    /// The nodes whose values it uses, in order.
+    pub fn operands(&self) -> [Option<NodeIndex>; 3] {
+        match *self {
+            Self::Input(_) | Self::Index | Self::Const(_) => [None; 3],
+            Self::Unary(_, a) | Self::Cast(_, a) | Self::Reinterpret(_, a) => [Some(a), None, None],
+            Self::Binary(_, a, b) | Self::Compare(_, a, b) => [Some(a), Some(b), None],
+            Self::Select { condition, yes, no } => [Some(condition), Some(yes), Some(no)],
+        }
+    }
+}
+
 /// Operations on one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnaryOp {

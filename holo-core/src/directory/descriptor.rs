@@ -1,0 +1,76 @@
+//! All that a node must know of an array to serve it.
+
+use crate::wire::ArrayInfo;
+use crate::{
+    ArrayId, ArrayLayout, ArrayName, ColocationId, DType, ErrorCode, Failure, Shape, TenantId,
+    UnixMillis, limits,
+};
+
+/// One array: what it is called, how it is cut, and by which key its shards are placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrayDescriptor {
+    /// Its id; never 0.
+    pub id: ArrayId,
+    /// Its name within the tenant.
+    pub name: ArrayName,
+    /// Who owns it.
+    pub tenant: TenantId,
+    /// Shape, dtype and shard length.
+    pub layout: ArrayLayout,
+    /// Arrays of one colocation group have their shards of one index on one node.
+    pub colocation: ColocationId,
+    /// Key of the hash that maps the group's shards to partitions. Secret towards users.
+    pub placement_key: [u8; 32],
+    /// Copies of each shard, at least 1.
+    pub replicas: u8,
+    /// When it was created.
+    pub created: UnixMillis,
+}
+
+impl TryFrom<ArrayInfo> for ArrayDescriptor {
+    type Error = Failure;
+
+    /// Checks a descriptor that came from outside: [`ErrorCode::Malformed`] and the errors of its parts.
+    fn try_from(info: ArrayInfo) -> Result<Self, Failure> {
+        let malformed = |why: String| Failure::new(ErrorCode::Malformed, why);
+        if info.id == 0 {
+            return Err(malformed("an array with id 0".to_owned()));
+        }
+        let replicas = u8::try_from(info.replicas).unwrap_or(0);
+        if replicas == 0 || usize::from(replicas) > limits::REPLICAS_MAX {
+            return Err(malformed(format!("an array with {} replicas", info.replicas)));
+        }
+        let placement_key = info.placement_key.as_slice().try_into().map_err(|source| {
+            malformed(format!("a placement key of {} bytes: {source}", info.placement_key.len()))
+        })?;
+        let shape = Shape::new(&info.shape)?;
+        let dtype = DType::from_byte(info.dtype)?;
+        Ok(Self {
+            id: ArrayId(info.id),
+            name: ArrayName::new(&info.name)?,
+            tenant: TenantId(info.tenant),
+            layout: ArrayLayout::new(shape, dtype, info.shard_elems)?,
+            colocation: ColocationId(info.colocation),
+            placement_key,
+            replicas,
+            created: UnixMillis(info.created_unix_ms),
+        })
+    }
+}
+
+impl From<&ArrayDescriptor> for ArrayInfo {
+    fn from(array: &ArrayDescriptor) -> Self {
+        Self {
+            id: array.id.0,
+            name: array.name.as_str().to_owned(),
+            shape: array.layout.shape().dims().to_vec(),
+            dtype: u32::from(array.layout.dtype().to_byte()),
+            shard_elems: array.layout.shard_elems(),
+            colocation: array.colocation.0,
+            placement_key: array.placement_key.to_vec(),
+            replicas: u32::from(array.replicas),
+            created_unix_ms: array.created.0,
+            tenant: array.tenant.0,
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! From the ring to a table: the sticky bounded-load pass, and primaries.
+
+use std::collections::BTreeMap;
+
+use crate::placement::share::Shares;
+use crate::placement::{Member, PlacementTable, Ring};
+
+/// A member may hold this much more than its share.
+const SLACK: f64 = 0.05;
+/// No member.
+const VACANT: u16 = u16::MAX;
+/// Passes over all partitions that a repair may take; it stops as soon as one changes nothing.
+const PASSES_MAX: usize = 16;
+
+/// Works on the replica sets of all partitions at once.
+pub(super) struct Balancer<'a> {
+    members: &'a [Member],
+    ring: Ring,
+    bits: u8,
+    replicas: usize,
+    shares: Shares,
+    /// Replicas that each member may hold.
+    caps: Vec<u32>,
+    /// Replicas that each member holds.
+    loads: Vec<u32>,
+}
+
+impl<'a> Balancer<'a> {
+    /// For 1 <= `replicas` <= members.
+    pub(super) fn new(members: &'a [Member], bits: u8, replicas: usize) -> Self {
+        let shares = Shares::new(members, 1 << bits, replicas);
+        let caps = shares.shares.iter().map(|share| cap(*share)).collect();
+        let loads = vec![0; members.len()];
+        Self { members, ring: Ring::new(members), bits, replicas, shares, caps, loads }
+    }
+
+    /// The replica sets, one after the other, primary first.
+    pub(super) fn place(mut self, previous: Option<(&PlacementTable, &[Member])>) -> Vec<u16> {
+        let mut sets = match previous {
+            Some((table, members)) => self.carry_over(table, members),
+            None => vec![VACANT; self.replicas << self.bits],
+        };
+        for index in sets.iter().filter(|index| **index != VACANT) {
+            self.loads[usize::from(*index)] += 1;
+        }
+        self.fill_vacancies(&mut sets);
+        if previous.is_some() {
+            self.feed_hungry(&mut sets);
+        }
+        self.shed_overload(&mut sets);
+        self.balance_primaries(&mut sets);
+        sets
+    }
+
+    /// The previous sets in today's indexes; what lay on a member that is gone, or breaks the zones of today, is
+    /// vacant. The order of a set, and with it its primary, stays.
+    fn carry_over(&self, table: &PlacementTable, members: &[Member]) -> Vec<u16> {
+        let today: BTreeMap<_, _> =
+            (0u16..).zip(self.members).map(|(index, member)| (member.node, index)).collect();
+        let translated: Vec<u16> = members
+            .iter()
+            .map(|member| today.get(&member.node).copied().unwrap_or(VACANT))
+            .collect();
+        let mut sets = Vec::with_capacity(self.replicas << self.bits);
+        for old in table.sets().chunks_exact(table.replicas()) {
+            let start = sets.len();
+            for index in old {
+                let index = translated.get(usize::from(*index)).copied().unwrap_or(VACANT);
+                let room = sets.len() - start < self.replicas;
+                if room && index != VACANT && self.fits(&sets[start..], usize::MAX, index) {
+                    sets.push(index);
+                }
+            }
+            sets.resize(start + self.replicas, VACANT);
+        }
+        sets
+    }
+
+    /// Whether `candidate` may stand at `place` of a set beside the others in it.
+    fn fits(&self, set: &[u16], place: usize, candidate: u16) -> bool {
+        let zone = self.shares.zone_of[usize::from(candidate)];
+        let mut in_zone = 0;
+        for (at, other) in set.iter().enumerate() {
+            if at == place || *other == VACANT {
+                continue;
+            }
+            if *other == candidate {
+                return false;
+            }
+            in_zone += usize::from(self.shares.zone_of[usize::from(*other)] == zone);
+        }
+        in_zone < self.shares.zone_max
+    }
+
+    /// The first member clockwise that fits and has room; without any room, the first that fits.
+    fn candidate(&self, set: &[u16], place: usize, partition: usize) -> Option<u16> {
+        let start = position(partition, self.bits);
+        let mut fitting = None;
+        for index in self.ring.clockwise(start) {
+            if !self.fits(set, place, index) {
+                continue;
+            }
+            if self.has_room(index) {
+                return Some(index);
+            }
+            fitting = fitting.or(Some(index));
+        }
+        // Zones give way before a copy goes missing.
+        fitting.or_else(|| self.ring.clockwise(start).find(|index| !set.contains(index)))
+    }
+
+    fn has_room(&self, index: u16) -> bool {
+        self.loads[usize::from(index)] < self.caps[usize::from(index)]
+    }
+
+    fn fill_vacancies(&mut self, sets: &mut [u16]) {
+        for (partition, set) in sets.chunks_exact_mut(self.replicas).enumerate() {
+            for place in 0..set.len() {
+                if set[place] != VACANT {
+                    continue;
+                }
+                if let Some(index) = self.candidate(set, place, partition) {
+                    set[place] = index;
+                    self.loads[usize::from(index)] += 1;
+                }
+            }
+        }
+    }
+
+    /// Members with less than half their share, new ones above all, take what the ring gives them up to their share;
+    /// where that is not enough, also from members close to their cap.
+    fn feed_hungry(&mut self, sets: &mut [u16]) {
+        let hungry: Vec<bool> = self
+            .loads
+            .iter()
+            .zip(&self.shares.shares)
+            .map(|(load, share)| f64::from(*load) * 2.0 < *share)
+            .collect();
+        if !hungry.contains(&true) {
+            return;
+        }
+        for by_ring in [true, false] {
+            for (partition, set) in sets.chunks_exact_mut(self.replicas).enumerate() {
+                for index in self.hungry_for(partition, by_ring, &hungry) {
+                    let wants = f64::from(self.loads[usize::from(index)] + 1)
+                        <= self.shares.shares[usize::from(index)];
+                    if !wants || set.contains(&index) {
+                        continue;
+                    }
+                    if let Some(place) = self.victim(set, index, &hungry, by_ring) {
+                        self.loads[usize::from(set[place])] -= 1;
+                        self.loads[usize::from(index)] += 1;
+                        set[place] = index;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The hungry members that the ring would give the partition to; else the first hungry one that it meets.
+    fn hungry_for(&self, partition: usize, by_ring: bool, hungry: &[bool]) -> Vec<u16> {
+        let mut clockwise = self.ring.clockwise(position(partition, self.bits));
+        if !by_ring {
+            return clockwise.find(|index| hungry[usize::from(*index)]).into_iter().collect();
+        }
+        let mut natural: Vec<u16> = Vec::with_capacity(self.replicas);
+        for index in clockwise {
+            if self.fits(&natural, usize::MAX, index) {
+                natural.push(index);
+                if natural.len() == self.replicas {
+                    break;
+                }
+            }
+        }
+        natural.retain(|index| hungry[usize::from(*index)]);
+        natural
+    }
+
+    /// The place of a set whose member is the fullest for its share and can give way to `index`.
+    fn victim(&self, set: &[u16], index: u16, hungry: &[bool], by_ring: bool) -> Option<usize> {
+        let fullness = |place: usize| {
+            let holder = usize::from(set[place]);
+            f64::from(self.loads[holder]) / self.shares.shares[holder].max(f64::MIN_POSITIVE)
+        };
+        (0..set.len())
+            .filter(|place| set[*place] != VACANT && !hungry[usize::from(set[*place])])
+            .filter(|place| self.fits(set, *place, index))
+            .filter(|place| by_ring || fullness(*place) > 1.0)
+            .max_by(|a, b| fullness(*a).total_cmp(&fullness(*b)))
+    }
+
+    /// Moves replicas away from members above their cap.
+    fn shed_overload(&mut self, sets: &mut [u16]) {
+        for _ in 0..PASSES_MAX {
+            let mut moved = false;
+            for (partition, set) in sets.chunks_exact_mut(self.replicas).enumerate() {
+                for place in 0..set.len() {
+                    let from = usize::from(set[place]);
+                    if self.loads[from] <= self.caps[from] {
+                        continue;
+                    }
+                    let Some(to) = self.candidate(set, place, partition) else { continue };
+                    if self.has_room(to) && self.fits(set, place, to) {
+                        self.loads[from] -= 1;
+                        self.loads[usize::from(to)] += 1;
+                        set[place] = to;
+                        moved = true;
+                    }
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Chooses within each set who goes first, so that primaries follow the shares too. Handing a primary over is
+    /// cheap, moving a replica is not, so the sets themselves stay as they are.
+    fn balance_primaries(&self, sets: &mut [u16]) {
+        let replicas = f64::from(u32::try_from(self.replicas).unwrap_or(u32::MAX));
+        let targets: Vec<f64> = self
+            .shares
+            .shares
+            .iter()
+            .map(|share| (share / replicas).max(f64::MIN_POSITIVE))
+            .collect();
+        let mut primaries = vec![0u32; self.members.len()];
+        for set in sets.chunks_exact(self.replicas) {
+            primaries[usize::from(set[0])] += 1;
+        }
+        for _ in 0..PASSES_MAX {
+            let mut moved = false;
+            for set in sets.chunks_exact_mut(self.replicas) {
+                let first = usize::from(set[0]);
+                if f64::from(primaries[first]) <= targets[first] {
+                    continue;
+                }
+                let with_one_more = |index: u16| {
+                    f64::from(primaries[usize::from(index)] + 1) / targets[usize::from(index)]
+                };
+                let best = (1..set.len())
+                    .min_by(|a, b| with_one_more(set[*a]).total_cmp(&with_one_more(set[*b])));
+                let Some(place) = best else { continue };
+                if with_one_more(set[place]) < f64::from(primaries[first]) / targets[first] {
+                    primaries[first] -= 1;
+                    primaries[usize::from(set[place])] += 1;
+                    set.swap(0, place);
+                    moved = true;
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+}
+
+/// Where a partition lies on the circle: it is one of 2^bits equal slices, taken at its start.
+fn position(partition: usize, bits: u8) -> u64 {
+    (partition as u64).checked_shl(64 - u32::from(bits)).unwrap_or(0)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share is between 0 and 7 x 2^20"
+)]
+fn cap(share: f64) -> u32 {
+    ((share * (1.0 + SLACK)).floor() as u32).max(share.ceil() as u32)
+}
