@@ -145,7 +145,6 @@ impl Arena {
         let extent = slot.extent();
         let surplus = {
             let mut state = self.state.lock();
-            state.used -= 1;
             let whole = state.put_idle(slot);
             if whole && state.idle_frames > idle_max { state.take_extent(extent) } else { None }
         };
@@ -164,7 +163,7 @@ impl Arena {
         Ok(frame)
     }
 
-    /// `count` slots, counted as used; or none.
+    /// `count` slots, or none.
     fn take(&self, count: usize) -> Result<Vec<Taken>, MemError> {
         let wanted = count as u64;
         if wanted > u64::from(self.budget.frames_max) {
@@ -175,7 +174,6 @@ impl Arena {
             self.state.lock().take_idle(count, &mut taken);
             self.take_cold((count - taken.len()) as u64, &mut taken);
             if taken.len() == count {
-                self.state.lock().used += wanted;
                 return Ok(taken);
             }
             self.budget.reclaim((count - taken.len()) as u64);
@@ -225,6 +223,7 @@ impl Arena {
         }
         // Lowest on top: extents fill up from below.
         state.cold.extend(slots.into_iter().rev());
+        state.used -= count;
         drop(state);
         self.budget.discharge(count);
         count
@@ -256,7 +255,8 @@ pub struct ArenaStats {
     pub frames_max: u64,
 }
 
-/// Free slots in three lists, by what they cost to use.
+/// Free slots in three lists, by what they cost to use. A slot in none of them is used, be it for the moment in
+/// which the system takes its memory back.
 struct State {
     /// Never owned: not in memory, zero.
     fresh: Slots,
@@ -275,40 +275,46 @@ struct Taken {
 }
 
 impl State {
-    /// Keeps a slot for reuse; true when its whole extent is idle now.
+    /// Keeps a used slot for reuse; true when its whole extent is idle now.
     fn put_idle(&mut self, slot: Slot) -> bool {
+        self.used -= 1;
         self.idle_frames += 1;
-        let slots = self
-            .idle
-            .entry(slot.extent())
-            .or_insert_with(|| Vec::with_capacity(EXTENT_FRAMES as usize));
+        let extent = self.idle.entry(slot.extent());
+        let slots = extent.or_insert_with(|| Vec::with_capacity(EXTENT_FRAMES as usize));
         slots.push(slot);
         slots.len() == EXTENT_FRAMES as usize
     }
 
+    /// Fills `taken` up to `count` slots.
     fn take_idle(&mut self, count: usize, taken: &mut Vec<Taken>) {
+        let before = taken.len();
         while taken.len() < count {
             let Some(mut lowest) = self.idle.first_entry() else { break };
-            if let Some(slot) = lowest.get_mut().pop() {
-                self.idle_frames -= 1;
-                taken.push(Taken { slot, zero: false });
-            }
-            if lowest.get().is_empty() {
+            let slots = lowest.get_mut();
+            let kept = slots.len().saturating_sub(count - taken.len());
+            taken.extend(slots.drain(kept..).map(|slot| Taken { slot, zero: false }));
+            if slots.is_empty() {
                 lowest.remove();
             }
         }
+        let moved = (taken.len() - before) as u64;
+        self.idle_frames -= moved;
+        self.used += moved;
     }
 
     fn take_cold(&mut self, count: u64, taken: &mut Vec<Taken>) {
         for _ in 0..count {
             let Some(slot) = self.cold.pop().or_else(|| self.fresh.next()) else { break };
+            self.used += 1;
             taken.push(Taken { slot, zero: true });
         }
     }
 
     fn take_extent(&mut self, extent: u32) -> Option<Vec<Slot>> {
         let slots = self.idle.remove(&extent)?;
-        self.idle_frames -= slots.len() as u64;
+        let moved = slots.len() as u64;
+        self.idle_frames -= moved;
+        self.used += moved;
         Some(slots)
     }
 }
@@ -394,3 +400,6 @@ impl fmt::Debug for Budget {
         write!(f, "Budget({} of {} frames)", self.resident.lock(), self.frames_max)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,17 @@ impl FrameMut {
         Frame { shared: Arc::new(self) }
     }
 
+    /// Fills the page outside `within` with the same bytes of `below`, or with zeros.
+    pub(crate) fn fill_around(&mut self, within: &Range<usize>, below: Option<&[u8]>) {
+        let page: &mut [u8] = self;
+        for outside in [0..within.start, within.end..page.len()] {
+            match below {
+                Some(below) => page[outside.clone()].copy_from_slice(&below[outside]),
+                None => page[outside].fill(0),
+            }
+        }
+    }
+
     /// BLAKE3 of the whole page, computed once until the next exclusive borrow.
     pub fn digest(&self) -> [u8; 32] {
         *self.digest.get_or_init(|| *blake3::hash(self).as_bytes())

@@ -8,9 +8,9 @@ use parking_lot::RwLock;
 use crate::{
     arena::Arena,
     error::MemError,
-    frame::{Frame, FrameMut},
+    frame::Frame,
     run::{PageRun, ShardSnapshot, copy_span},
-    span::{Span, Touch},
+    span::Span,
     staged::Staged,
 };
 
@@ -21,8 +21,7 @@ const UPDATE_BYTES_MAX: usize = 256;
 /// handles, or a few bytes.
 ///
 /// Every method is atomic to every other: a read sees all of a write or publish, or none of it. A page that nobody
-/// wrote reads as zero and takes no frame. The bytes after the shard's end in its last page are unspecified and
-/// never read.
+/// wrote reads as zero and takes no frame. The bytes after the shard's end in its last page are zero.
 #[derive(Debug)]
 pub struct Shard {
     arena: Arc<Arena>,
@@ -174,7 +173,8 @@ impl Shard {
             if let Some(frame) = entry.as_mut().and_then(Frame::exclusive) {
                 frame[touch.within].copy_from_slice(src);
             } else if let Some(mut frame) = fresh.pop() {
-                copy_page(&mut frame, &touch, entry.as_deref(), src);
+                frame.fill_around(&touch.within, entry.as_deref());
+                frame[touch.within].copy_from_slice(src);
                 replaced.extend(entry.replace(frame.freeze()));
             }
         }
@@ -182,15 +182,5 @@ impl Shard {
     }
 }
 
-/// Fills `frame` with `src` where it is touched and with `below`, or zeros, around it.
-fn copy_page(frame: &mut FrameMut, touch: &Touch, below: Option<&[u8]>, src: &[u8]) {
-    let frame: &mut [u8] = frame;
-    let end = frame.len();
-    for outside in [0..touch.within.start, touch.within.end..end] {
-        match below {
-            Some(below) => frame[outside.clone()].copy_from_slice(&below[outside]),
-            None => frame[outside].fill(0),
-        }
-    }
-    frame[touch.within.clone()].copy_from_slice(src);
-}
+#[cfg(test)]
+mod tests;

@@ -117,7 +117,7 @@ impl Staged {
         for (mut frame, touch) in self.frames.into_iter().zip(self.span.touches()) {
             let Some(entry) = table.get_mut(touch.page) else { break };
             if !touch.is_whole() {
-                merge(&mut frame, &touch, entry.as_ref());
+                frame.fill_around(&touch.within, entry.as_deref());
             }
             replaced.extend(entry.replace(frame.freeze()));
         }
@@ -180,12 +180,5 @@ fn digest(frame: &FrameMut, touch: &Touch) -> [u8; 32] {
     }
 }
 
-fn merge(frame: &mut FrameMut, touch: &Touch, below: Option<&Frame>) {
-    let end = frame.len();
-    for outside in [0..touch.within.start, touch.within.end..end] {
-        match below {
-            Some(below) => frame[outside.clone()].copy_from_slice(&below[outside]),
-            None => frame[outside].fill(0),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

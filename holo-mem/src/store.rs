@@ -1,6 +1,9 @@
 //! All arrays of a node: which shards are here, and what memory is promised to them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use holo_core::{ArrayId, ArrayLayout, PAGE_BYTES, ShardIndex, TenantId};
 use parking_lot::{Mutex, RwLock};
@@ -35,12 +38,8 @@ struct Installed {
     tenant: TenantId,
     layout: ArrayLayout,
     shards: BTreeMap<ShardIndex, Arc<Shard>>,
-}
-
-impl Installed {
-    fn pages(&self) -> u64 {
-        self.shards.keys().map(|shard| u64::from(self.layout.pages_in_shard(*shard))).sum()
-    }
+    /// Pages of all `shards`.
+    pages: u64,
 }
 
 impl Store {
@@ -68,41 +67,43 @@ impl Store {
         layout: &ArrayLayout,
         shards: impl Iterator<Item = ShardIndex>,
     ) -> Result<(), MemError> {
-        let shards: Vec<ShardIndex> = shards.collect();
-        let past = shards.iter().find(|shard| shard.0 >= layout.shards());
-        if let Some(shard) = past {
-            let shard_bytes = layout.shard_elems() * layout.dtype().size() as u64;
-            let offset = shard.0.saturating_mul(shard_bytes);
-            return Err(MemError::OutOfRange { offset, len: shard_bytes, bytes: layout.bytes() });
-        }
         let arena = self.arena(tenant)?;
         let mut arrays = self.arrays.write();
         let present = arrays.get(&array);
         if present.is_some_and(|here| here.tenant != tenant || here.layout != *layout) {
             return Err(MemError::LayoutConflict { array });
         }
-        let new: BTreeMap<ShardIndex, Arc<Shard>> = shards
-            .into_iter()
-            .filter(|shard| !present.is_some_and(|here| here.shards.contains_key(shard)))
-            .map(|shard| {
-                let shard_pages = Shard::new(Arc::clone(&arena), layout.bytes_in_shard(shard));
-                (shard, Arc::new(shard_pages))
-            })
-            .collect();
-        let added = Installed { tenant, layout: layout.clone(), shards: new };
-        let free = self.unreserved(&arrays, largest_shard(&added));
-        let need = added.pages() * PAGE;
+        let free = self.unreserved(&arrays, largest_shard_bytes(layout));
+        let mut new = BTreeSet::new();
+        let mut pages = 0;
+        for shard in shards {
+            if shard.0 >= layout.shards() {
+                return Err(past_the_end(layout, shard));
+            }
+            let known = present.is_some_and(|here| here.shards.contains_key(&shard));
+            if known || new.contains(&shard) {
+                continue;
+            }
+            pages += u64::from(layout.pages_in_shard(shard));
+            // A hopeless request is counted to its end, so that the error has its size, but not stored.
+            if pages * PAGE <= free {
+                new.insert(shard);
+            }
+        }
+        let need = pages * PAGE;
         if need > free {
             return Err(MemError::OutOfCapacity { need, have: free });
         }
-        match arrays.entry(array) {
-            std::collections::btree_map::Entry::Occupied(mut here) => {
-                here.get_mut().shards.extend(added.shards);
-            }
-            std::collections::btree_map::Entry::Vacant(free) => {
-                free.insert(added);
-            }
-        }
+        let here = arrays.entry(array).or_insert_with(|| Installed {
+            tenant,
+            layout: layout.clone(),
+            shards: BTreeMap::new(),
+            pages: 0,
+        });
+        here.pages += pages;
+        here.shards.extend(new.into_iter().map(|shard| {
+            (shard, Arc::new(Shard::new(Arc::clone(&arena), layout.bytes_in_shard(shard))))
+        }));
         Ok(())
     }
 
@@ -170,20 +171,27 @@ impl Store {
     }
 
     fn staging_reserve(&self, arrays: &BTreeMap<ArrayId, Installed>, largest: u64) -> u64 {
-        let largest_here = arrays.values().map(largest_shard).max().unwrap_or(0);
         let eighth = (self.budget.bytes_max() / 8).next_multiple_of(PAGE);
-        eighth.max(largest).max(largest_here)
+        let here = arrays.values().filter(|array| !array.shards.is_empty());
+        let largest_here = here.map(|array| largest_shard_bytes(&array.layout)).max();
+        eighth.max(largest).max(largest_here.unwrap_or(0))
     }
 }
 
-/// Bytes in whole frames.
+/// Promised bytes, in whole frames.
 fn reserved(arrays: &BTreeMap<ArrayId, Installed>) -> u64 {
-    arrays.values().map(Installed::pages).sum::<u64>() * PAGE
+    arrays.values().map(|array| array.pages).sum::<u64>() * PAGE
 }
 
-fn largest_shard(array: &Installed) -> u64 {
-    let pages = array.shards.keys().map(|shard| array.layout.pages_in_shard(*shard));
-    u64::from(pages.max().unwrap_or(0)) * PAGE
+/// Bytes of a shard in whole frames; only the last one may be smaller.
+fn largest_shard_bytes(layout: &ArrayLayout) -> u64 {
+    u64::from(layout.pages_in_shard(ShardIndex(0))) * PAGE
+}
+
+fn past_the_end(layout: &ArrayLayout, shard: ShardIndex) -> MemError {
+    let shard_bytes = layout.shard_elems() * layout.dtype().size() as u64;
+    let offset = shard.0.saturating_mul(shard_bytes);
+    MemError::OutOfRange { offset, len: shard_bytes, bytes: layout.bytes() }
 }
 
 /// A node's memory in numbers, all in bytes but for the shards.
@@ -202,3 +210,6 @@ pub struct StoreUsage {
     /// Shards here.
     pub shards: u64,
 }
+
+#[cfg(test)]
+mod tests;
