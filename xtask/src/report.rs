@@ -1,10 +1,6 @@
 //! Everything that xtask prints.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a build task talks on its standard streams"
-)]
 
+use std::io::Write;
 use std::time::Duration;
 
 /// Something that a check found.
@@ -52,12 +48,13 @@ pub(crate) struct Outcome {
 
 /// Prints a line.
 pub(crate) fn say(text: &str) {
-    println!("{text}");
+    // A reader that went away wants to hear no more; that is no reason to stop checking.
+    drop(writeln!(std::io::stdout(), "{text}"));
 }
 
 /// Prints an error.
 pub(crate) fn problem(text: &str) {
-    eprintln!("error: {text}");
+    drop(writeln!(std::io::stderr(), "error: {text}"));
 }
 
 /// Prints a finding.
@@ -66,31 +63,31 @@ pub(crate) fn finding(finding: &Finding) {
         Level::Error => "error",
         Level::Warning => "warning",
     };
-    println!("{level}: {}: {}", finding.place, finding.message);
+    say(&format!("{level}: {}: {}", finding.place, finding.message));
 }
 
 /// Prints the heading of a step.
 pub(crate) fn heading(number: usize, of: usize, name: &str, about: &str) {
-    println!("\n==== [{number}/{of}] {name}: {about}");
+    say(&format!("\n==== [{number}/{of}] {name}: {about}"));
 }
 
 /// Prints the table of all steps and the closing line `N passed, N failed`.
 pub(crate) fn summary(outcomes: &[Outcome]) {
-    println!("\n==== summary");
+    say("\n==== summary");
     for outcome in outcomes {
         let (mark, note) = match &outcome.result {
             Ok(note) => ("ok    ", note.as_str()),
             Err(why) => ("FAILED", why.lines().next().unwrap_or_default()),
         };
-        println!("{mark}  {:<10} {:>7.1} s  {note}", outcome.step, outcome.took.as_secs_f64());
+        say(&format!("{mark}  {:<10} {:>7.1} s  {note}", outcome.step, outcome.took.as_secs_f64()));
     }
     let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.result.is_err()).collect();
     for outcome in &failed {
         if let Err(why) = &outcome.result {
-            println!("\n---- {} failed:\n{why}", outcome.step);
+            say(&format!("\n---- {} failed:\n{why}", outcome.step));
         }
     }
     let total: Duration = outcomes.iter().map(|outcome| outcome.took).sum();
-    println!("\nin {:.0} s", total.as_secs_f64());
-    println!("{} passed, {} failed", outcomes.len() - failed.len(), failed.len());
+    say(&format!("\nin {:.0} s", total.as_secs_f64()));
+    say(&format!("{} passed, {} failed", outcomes.len() - failed.len(), failed.len()));
 }

@@ -13,6 +13,7 @@ use crate::workspace::Workspace;
 
 const PACKAGE: &str = "bindings/python";
 const NOTEBOOK: &str = "examples/notebooks/first_steps.ipynb";
+const EXECUTE: &str = "xtask/src/steps/execute_notebook.py";
 
 /// Builds the wheel, installs it into a fresh environment and runs the package's tests against it.
 pub(super) fn wheel(workspace: &Workspace) -> Result<String> {
@@ -46,7 +47,7 @@ pub(super) fn wheel(workspace: &Workspace) -> Result<String> {
 pub(super) fn notebook(workspace: &Workspace) -> Result<String> {
     let executed = workspace.target().join("first_steps.executed.ipynb");
     let mut run = python(workspace);
-    run.args(["-c", EXECUTE]).arg(workspace.root().join(NOTEBOOK)).arg(&executed);
+    run.args([EXECUTE, NOTEBOOK]).arg(&executed);
     shell::run(&mut run)?;
     let text = std::fs::read_to_string(&executed)
         .with_context(|| format!("cannot read {}", executed.display()))?;
@@ -55,14 +56,6 @@ pub(super) fn notebook(workspace: &Workspace) -> Result<String> {
         count => Ok(format!("{count} pictures")),
     }
 }
-
-/// Executes the notebook of the first argument and writes it to the second; an error in a cell ends it.
-const EXECUTE: &str = "\
-import sys, nbformat, nbclient
-book = nbformat.read(sys.argv[1], as_version=4)
-nbclient.NotebookClient(book, timeout=300, kernel_name='python3').execute()
-nbformat.write(book, sys.argv[2])
-";
 
 fn pictures(notebook: &Value) -> usize {
     let cells = notebook["cells"].as_array().into_iter().flatten();
