@@ -142,8 +142,8 @@ impl Store {
         Ok(arena)
     }
 
-    /// Gives idle memory back to the system, as [`Arena::trim`]: half of it on each call, but for a warm rest. Call
-    /// it about once a second.
+    /// Gives idle memory of every tenant back to the system, as [`Arena::trim`]. The node calls it about once a
+    /// second, from a thread that may block.
     pub fn trim(&self) {
         self.budget.trim();
     }

@@ -1,4 +1,10 @@
-use std::{sync::Barrier, thread};
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use super::*;
 use crate::Frame;
@@ -64,12 +70,13 @@ fn a_zeroed_frame_is_zero_even_when_it_was_used_before() {
 }
 
 #[test]
-fn idle_extents_beyond_a_quarter_of_the_budget_go_back_to_the_system() {
+fn trimming_gives_all_idle_memory_beyond_a_quarter_of_the_budget_back_to_the_system() {
     let extent = u64::from(EXTENT_FRAMES);
     let arena = arena(8 * extent);
     let mut frames = arena.allocate_many(8 * EXTENT_FRAMES as usize).unwrap();
     frames.iter_mut().for_each(|frame| frame.fill(0xee));
     drop(frames);
+    arena.trim();
     let stats = arena.stats();
     assert_eq!((stats.frames_used, stats.frames_idle), (0, 2 * extent));
     assert_eq!(arena.budget.bytes_resident(), 2 * extent * PAGE);
@@ -134,6 +141,29 @@ fn the_digest_is_of_the_bytes_as_they_are_now() {
     let other = frame.clone();
     assert!(frame.exclusive().is_none(), "a shared frame cannot be written to");
     drop(other);
+}
+
+/// Memory on its way back to the system is in no list for a moment. A request that needs it waits for it.
+#[test]
+fn trimming_never_makes_an_allocation_fail() {
+    let arena = arena(160);
+    let busy = AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while busy.load(Ordering::Acquire) {
+                arena.trim();
+            }
+        });
+        for _ in 0..300 {
+            let all = arena.allocate_many(160).map(drop);
+            // Tells the other thread to end before a failure would leave it running.
+            busy.store(all.is_ok(), Ordering::Release);
+            all.unwrap();
+        }
+        busy.store(false, Ordering::Release);
+    });
+    assert_eq!(arena.stats().frames_used, 0);
+    assert_eq!(arena.budget.bytes_resident(), arena.stats().frames_idle * PAGE);
 }
 
 /// Every thread stamps the frames it owns and finds its stamp again: no frame ever has two owners, whichever way
