@@ -38,6 +38,8 @@ pub const MODULE_FUNCTIONS_MAX: u32 = 20_000;
 pub const MODULE_NESTING_MAX: u32 = 512;
 /// Bytes of parameters or arguments handed to a module.
 pub const TASK_ARGS_BYTES_MAX: usize = 256 << 10;
+/// Bytes of log lines that one reply carries.
+pub const LOG_BYTES_MAX: usize = 64 << 10;
 /// Arrays bound to one run, inputs and outputs together.
 pub const RUN_OPERANDS_MAX: usize = 16;
 /// Bytes per operand of one tile.

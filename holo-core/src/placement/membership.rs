@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::wire::{HelloReply, NodeEntry, TableBody};
 use crate::{
-    ArrayDescriptor, ErrorCode, Failure, NodeId, PlacementTable, PublicKey, ShardIndex, limits,
+    ArrayDescriptor, ErrorCode, Failure, NodeId, PartitionId, PlacementTable, PublicKey, ShardIndex, limits,
 };
 
 /// One node of the ring.
@@ -186,9 +186,20 @@ impl Membership {
         self.index_of(node).and_then(|index| self.members.get(index))
     }
 
+    /// The partition of a shard.
+    pub fn partition_of(&self, array: &ArrayDescriptor, shard: ShardIndex) -> PartitionId {
+        self.table.partition_of(&array.placement_key, shard)
+    }
+
     /// The member that orders the writes of a shard, with its index.
     pub fn primary_of(&self, array: &ArrayDescriptor, shard: ShardIndex) -> (usize, &Member) {
-        let index = self.table.primary(self.table.partition_of(&array.placement_key, shard));
+        let index = self.table.primary(self.partition_of(array, shard));
         (index, &self.members[index])
+    }
+
+    /// The shards of an array whose primary is the member with this index, in order.
+    pub fn shards_of(&self, array: &ArrayDescriptor, index: usize) -> impl Iterator<Item = ShardIndex> {
+        let all = (0..array.layout.shards()).map(ShardIndex);
+        all.filter(move |shard| self.primary_of(array, *shard).0 == index)
     }
 }

@@ -408,7 +408,7 @@ pub struct RunShards {
     /// 0: the node's choice, 1: CPU, 2: GPU.
     #[prost(uint32, tag = "6")]
     pub device: u32,
-    /// Fuel per node; 0 for the default.
+    /// Fuel per shard; 0 for the default.
     #[prost(uint64, tag = "7")]
     pub fuel: u64,
     /// Wall-clock milliseconds per node; 0 for the default.
@@ -420,9 +420,9 @@ pub struct RunShards {
     /// Version of the placement table that the caller split the work by.
     #[prost(uint64, tag = "10")]
     pub table_version: u64,
-    /// Elements of the index space when there is no array to take it from; 0 otherwise.
-    #[prost(uint64, tag = "11")]
-    pub elems: u64,
+    /// Names of the capabilities that the caller grants to a module; an expression needs none.
+    #[prost(string, repeated, tag = "12")]
+    pub grants: Vec<String>,
 }
 
 /// What a node did of a [`RunShards`].
@@ -446,6 +446,9 @@ pub struct RunReply {
     /// Where it ran: `wasm`, `wasm-jit`, `gpu: NAME`.
     #[prost(string, tag = "6")]
     pub engine: String,
+    /// What a module logged, shard by shard; cut off at [`limits::LOG_BYTES_MAX`].
+    #[prost(string, repeated, tag = "7")]
+    pub log: Vec<String>,
 }
 
 /// Partial result of one shard.
@@ -504,6 +507,9 @@ pub struct CallModule {
     /// Wall-clock milliseconds; 0 for the default.
     #[prost(uint32, tag = "4")]
     pub time_ms: u32,
+    /// Names of the capabilities that the caller grants.
+    #[prost(string, repeated, tag = "5")]
+    pub grants: Vec<String>,
 }
 
 /// Folds partial results of a module with `holo_combine`, in a fixed tree order.
@@ -518,6 +524,9 @@ pub struct CombineModule {
     /// The partial results, by shard.
     #[prost(message, repeated, tag = "3")]
     pub partials: Vec<ShardPartial>,
+    /// Names of the capabilities that the caller grants.
+    #[prost(string, repeated, tag = "4")]
+    pub grants: Vec<String>,
 }
 
 /// Output of a module.
@@ -529,6 +538,9 @@ pub struct CallReply {
     /// Fuel burned.
     #[prost(uint64, tag = "2")]
     pub fuel: u64,
+    /// What it logged; cut off at [`limits::LOG_BYTES_MAX`].
+    #[prost(string, repeated, tag = "3")]
+    pub log: Vec<String>,
 }
 
 #[cfg(test)]
