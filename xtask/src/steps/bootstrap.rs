@@ -36,7 +36,10 @@ fn system_packages(workspace: &Workspace) -> Result<Vec<String>> {
     if !debian {
         return other_system(has_venv);
     }
-    let mut wanted = vec!["mesa-vulkan-drivers", "libvulkan1"];
+    let mut wanted = vec!["libvulkan1"];
+    if !has_vulkan_driver() {
+        wanted.push("mesa-vulkan-drivers");
+    }
     if !has_venv {
         wanted.push("python3-venv");
     }
@@ -68,8 +71,7 @@ fn system_packages(workspace: &Workspace) -> Result<Vec<String>> {
 }
 
 fn other_system(has_venv: bool) -> Result<Vec<String>> {
-    let drivers = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
-    if !drivers.iter().any(|folder| Path::new(folder).read_dir().is_ok_and(|it| it.count() > 0)) {
+    if !has_vulkan_driver() {
         bail!(
             "no Vulkan driver is installed: install Mesa's lavapipe (a software driver) or a GPU's own"
         );
@@ -78,6 +80,12 @@ fn other_system(has_venv: bool) -> Result<Vec<String>> {
         bail!("python3 has no module `venv`: install it");
     }
     Ok(Vec::new())
+}
+
+/// Whether the Vulkan loader would find a driver: a GPU's own, or Mesa's, which needs no GPU.
+fn has_vulkan_driver() -> bool {
+    let folders = ["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
+    folders.iter().any(|folder| Path::new(folder).read_dir().is_ok_and(|it| it.count() > 0))
 }
 
 /// Rust's standard library for kernels.
