@@ -1,0 +1,68 @@
+//! What a program offers to its peers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holo_core::Failure;
+use holo_core::wire::FrameHeader;
+
+use crate::{BulkReader, Peer};
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Answers requests. One value serves every connection of an endpoint, dialled and accepted alike.
+///
+/// A panic inside a method fails that request with `Internal` and harms nothing else.
+pub trait Service: Send + Sync + 'static {
+    /// Decides whether this peer may talk to us at all: after the handshake, before any stream of its is read.
+    ///
+    /// # Errors
+    ///
+    /// The failure closes the connection and reaches the peer's callers as it is.
+    fn admit(&self, peer: &Peer) -> Result<(), Failure>;
+
+    /// Answers a small request. Runs on the connection's own task: never blocks, and does in place only what takes
+    /// microseconds.
+    fn call(&self, peer: &Arc<Peer>, header: &FrameHeader, body: Bytes) -> Response;
+
+    /// Answers a request on a stream of its own, which may carry bulk bytes either way.
+    ///
+    /// The future runs to its end even when the connection breaks; reads from `incoming` fail then.
+    fn bulk(
+        &self,
+        peer: Arc<Peer>,
+        header: FrameHeader,
+        body: Bytes,
+        incoming: BulkReader,
+    ) -> BoxFuture<Result<BulkReply, Failure>>;
+}
+
+/// The answer to a small request.
+pub enum Response {
+    /// It is here already.
+    Now(Result<Bytes, Failure>),
+    /// It comes later; other requests are answered meanwhile. The future runs to its end even when the connection
+    /// breaks.
+    Later(BoxFuture<Result<Bytes, Failure>>),
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
+            Self::Later(_) => f.write_str("Later(..)"),
+        }
+    }
+}
+
+/// The answer to a bulk request.
+#[derive(Clone, Debug, Default)]
+pub struct BulkReply {
+    /// The protobuf body.
+    pub body: Bytes,
+    /// The raw bytes behind it, in order, at most [`holo_core::limits::BULK_BYTES_MAX`] in all.
+    pub bulk: Vec<Bytes>,
+}
