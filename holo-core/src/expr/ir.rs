@@ -21,20 +21,38 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::ExpressionInvalid`], [`ErrorCode::TooLarge`] past [`limits::EXPR_NODES_MAX`] nodes or
-    /// [`limits::RUN_OPERANDS_MAX`] inputs.
+    /// [`ErrorCode::ExpressionInvalid`], [`ErrorCode::TooLarge`] past [`limits::EXPR_NODES_MAX`] nodes,
+    /// [`limits::EXPR_LOWERED_NODES_MAX`] nodes once lowered or [`limits::RUN_OPERANDS_MAX`] operands.
     pub fn new(
         inputs: Vec<Input>,
         ops: Vec<Op>,
         root: NodeIndex,
         reduction: Option<Reduction>,
     ) -> Result<Self, Failure> {
-        if ops.len() > limits::EXPR_NODES_MAX || inputs.len() >= limits::RUN_OPERANDS_MAX {
-            let message = format!("{} nodes over {} inputs", ops.len(), inputs.len());
+        let lowered: usize = ops.iter().map(Op::lowered_nodes_max).sum();
+        if ops.len() > limits::EXPR_NODES_MAX
+            || lowered > limits::EXPR_LOWERED_NODES_MAX
+            || inputs.len() >= limits::RUN_OPERANDS_MAX
+        {
+            let message = format!(
+                "{} nodes, {lowered} once exp, log, ** and their like are written out, over {} inputs",
+                ops.len(),
+                inputs.len()
+            );
             return Err(
                 Failure::new(ErrorCode::TooLarge, message).help("split the expression in two")
             );
         }
+        Self::checked(inputs, ops, root, reduction)
+    }
+
+    /// Checks the invariants but not the limits, which [`crate::expr::lower`] may exceed.
+    pub(super) fn checked(
+        inputs: Vec<Input>,
+        ops: Vec<Op>,
+        root: NodeIndex,
+        reduction: Option<Reduction>,
+    ) -> Result<Self, Failure> {
         let mut program = Self { inputs, nodes: Vec::with_capacity(ops.len()), root, reduction };
         for op in ops {
             let dtype = program.dtype_of(&op)?;
@@ -170,6 +188,33 @@ impl Op {
             Self::Unary(_, a) | Self::Cast(_, a) | Self::Reinterpret(_, a) => [Some(a), None, None],
             Self::Binary(_, a, b) | Self::Compare(_, a, b) => [Some(a), Some(b), None],
             Self::Select { condition, yes, no } => [Some(condition), Some(yes), Some(no)],
+        }
+    }
+
+    /// The same operation on other nodes.
+    #[must_use]
+    pub fn with_operands(self, place: impl Fn(NodeIndex) -> NodeIndex) -> Self {
+        match self {
+            Self::Input(_) | Self::Index | Self::Const(_) => self,
+            Self::Unary(op, a) => Self::Unary(op, place(a)),
+            Self::Binary(op, a, b) => Self::Binary(op, place(a), place(b)),
+            Self::Compare(op, a, b) => Self::Compare(op, place(a), place(b)),
+            Self::Select { condition, yes, no } => {
+                Self::Select { condition: place(condition), yes: place(yes), no: place(no) }
+            }
+            Self::Cast(dtype, a) => Self::Cast(dtype, place(a)),
+            Self::Reinterpret(dtype, a) => Self::Reinterpret(dtype, place(a)),
+        }
+    }
+
+    /// A bound on the nodes that [`crate::expr::lower`] makes of it.
+    pub(super) fn lowered_nodes_max(&self) -> usize {
+        match self {
+            Self::Unary(UnaryOp::Exp, _) => 80,
+            Self::Unary(UnaryOp::Log | UnaryOp::Sin | UnaryOp::Cos, _) => 120,
+            Self::Unary(UnaryOp::Tanh, _) => 160,
+            Self::Binary(BinaryOp::Pow, _, _) => 280,
+            _ => 1,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! - [`lower`] writes transcendental functions out as primitive operations, so that every engine gives the same bits;
 //! - [`evaluate`], [`reduce_shard`], [`combine`] and [`finish`] define what a program means, bit for bit.
 
+mod builder;
 mod column;
 mod element;
 mod interpret;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::wire::{HelloReply, NodeEntry, TableBody};
 use crate::{
-    ArrayDescriptor, ErrorCode, Failure, NodeId, PartitionId, PlacementTable, PublicKey, ShardIndex, limits,
+    ArrayDescriptor, ErrorCode, Failure, NodeId, PartitionId, PlacementTable, PublicKey,
+    ShardIndex, limits,
 };
 
 /// One node of the ring.
@@ -198,7 +199,11 @@ impl Membership {
     }
 
     /// The shards of an array whose primary is the member with this index, in order.
-    pub fn shards_of(&self, array: &ArrayDescriptor, index: usize) -> impl Iterator<Item = ShardIndex> {
+    pub fn shards_of(
+        &self,
+        array: &ArrayDescriptor,
+        index: usize,
+    ) -> impl Iterator<Item = ShardIndex> {
         let all = (0..array.layout.shards()).map(ShardIndex);
         all.filter(move |shard| self.primary_of(array, *shard).0 == index)
     }
