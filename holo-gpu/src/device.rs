@@ -109,7 +109,7 @@ impl Gpu {
     pub(crate) fn run(&mut self, run: &Run, data: &[u8]) -> Result<Vec<u8>, GpuError> {
         let result_bytes = run.result_bytes;
         let fits = usize::try_from(result_bytes).is_ok_and(|bytes| bytes <= PAYLOAD_BYTES_MAX);
-        if !fits || result_bytes % 4 != 0 || !data.len().is_multiple_of(4) {
+        if !fits || !result_bytes.is_multiple_of(4) || !data.len().is_multiple_of(4) {
             let message = format!("{} bytes in, {result_bytes} bytes out", data.len());
             return Err(GpuError::Protocol(message));
         }
@@ -217,7 +217,7 @@ impl Gpu {
         let internal = self.device.push_error_scope(ErrorFilter::Internal);
         let validation = self.device.push_error_scope(ErrorFilter::Validation);
         let result = work(self);
-        let errors = [validation.pop(), internal.pop()].map(|popped| pollster::block_on(popped));
+        let errors = [validation.pop(), internal.pop()].map(pollster::block_on);
         let exhausted = pollster::block_on(memory.pop());
         if exhausted.is_some() || errors.iter().any(Option::is_some) {
             self.pipelines.clear();

@@ -62,8 +62,8 @@ pub struct GpuTask<'a> {
 /// What a shard of work gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GpuOutput {
-    /// For a reduction its partial value, of the accumulator's dtype; `None` for a minimum or maximum of no elements
-    /// and for a program that stores.
+    /// For a reduction its partial value, of the accumulator's dtype, as [`holo_core::expr::reduce_shard`] gives it;
+    /// `None` for a program that stores.
     pub accumulator: Option<Scalar>,
     /// Name of the adapter that computed it.
     pub adapter: String,

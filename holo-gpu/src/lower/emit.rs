@@ -261,6 +261,7 @@ pub(super) fn store_entry(dtype: DType) -> String {
         (_, 1) => "packed[0] |= (u32(value) & 0xffu) << (8u * k);".to_owned(),
         (_, 2) => "packed[k >> 1u] |= (u32(value) & 0xffffu) << (16u * (k & 1u));".to_owned(),
         (DType::U32, _) => "results[i] = value;".to_owned(),
+        (DType::F32, _) => "results[i] = f32_canonical_bits(value);".to_owned(),
         _ => "results[i] = bitcast<u32>(value);".to_owned(),
     };
     let flush = match dtype.size() {

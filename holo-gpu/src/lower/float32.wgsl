@@ -52,24 +52,29 @@ fn f32_le(a: f32, b: f32) -> bool {
     return f32_comparable(a, b) && f32_key(a) <= f32_key(b);
 }
 
+// As f32_key, with -0 below +0.
+fn f32_total_key(a: f32) -> i32 {
+    let magnitude = bitcast<i32>(f32_magnitude_bits(a));
+    return select(magnitude, ~magnitude, f32_is_negative(a));
+}
+
 fn f32_min(a: f32, b: f32) -> f32 {
-    if (f32_is_nan(a)) {
-        return a;
+    if (!f32_comparable(a, b)) {
+        return f32_nan();
     }
-    if (f32_is_nan(b) || f32_key(b) < f32_key(a)) {
-        return b;
-    }
-    return a;
+    return select(a, b, f32_total_key(b) < f32_total_key(a));
 }
 
 fn f32_max(a: f32, b: f32) -> f32 {
-    if (f32_is_nan(a)) {
-        return a;
+    if (!f32_comparable(a, b)) {
+        return f32_nan();
     }
-    if (f32_is_nan(b) || f32_key(a) < f32_key(b)) {
-        return b;
-    }
-    return a;
+    return select(a, b, f32_total_key(a) < f32_total_key(b));
+}
+
+// The word that is stored: every NaN is the one quiet NaN.
+fn f32_canonical_bits(a: f32) -> u32 {
+    return select(bitcast<u32>(a), 0x7fc00000u, f32_is_nan(a));
 }
 
 // The magnitude cut to an integer, all ones from 2^64 on.
@@ -219,6 +224,7 @@ fn f32_floor_div(a: f32, b: f32) -> f32 {
     if (f32_magnitude_bits(rest) != 0u && f32_is_negative(a) != f32_is_negative(b)) {
         quotient -= 1.0;
     }
+    // Exact but for rounding, so the nearest integer is the one.
     let whole = round(quotient);
     return f32_with_sign_of(whole, float_of_bits(bitcast<u32>(a) ^ bitcast<u32>(b)));
 }

@@ -21,7 +21,7 @@ pub(crate) fn fold_partials(
         let bits = u64::from_le_bytes(wide);
         match reduction {
             Reduction::Sum | Reduction::Prod if element == DType::F32 => {
-                Scalar::f64(Scalar::from_bits(DType::F32, bits).to_f64())
+                canonical(Scalar::from_bits(DType::F32, bits).to_f64())
             }
             _ => Scalar::from_bits(accumulator_dtype, bits),
         }
@@ -31,23 +31,36 @@ pub(crate) fn fold_partials(
 
 fn combine(reduction: Reduction, a: Scalar, b: Scalar) -> Scalar {
     let dtype = a.dtype();
-    let is_nan = |value: Scalar| dtype.is_float() && value.to_f64().is_nan();
+    if dtype.is_float() {
+        return combine_floats(reduction, a, b);
+    }
+    let (low, high) = if a.to_i128() <= b.to_i128() { (a, b) } else { (b, a) };
     match reduction {
-        Reduction::Sum if dtype == DType::F64 => Scalar::f64(a.to_f64() + b.to_f64()),
-        Reduction::Prod if dtype == DType::F64 => Scalar::f64(a.to_f64() * b.to_f64()),
         Reduction::Sum => Scalar::from_bits(dtype, a.bits().wrapping_add(b.bits())),
         Reduction::Prod => Scalar::from_bits(dtype, a.bits().wrapping_mul(b.bits())),
-        Reduction::Min | Reduction::Max if is_nan(a) => a,
-        Reduction::Min | Reduction::Max if is_nan(b) => b,
+        Reduction::Min => low,
+        Reduction::Max => high,
+    }
+}
+
+/// Sums of `float32` are `float64` here, their minimum and maximum are not. NaN is the one quiet NaN.
+fn combine_floats(reduction: Reduction, a: Scalar, b: Scalar) -> Scalar {
+    let (x, y) = (a.to_f64(), b.to_f64());
+    // -0 is smaller than +0.
+    let ordered = (x, x.is_sign_positive()) <= (y, y.is_sign_positive());
+    match reduction {
+        _ if x.is_nan() || y.is_nan() => quiet_nan(a.dtype()),
+        Reduction::Sum => canonical(x + y),
+        Reduction::Prod => canonical(x * y),
         Reduction::Min => {
-            if less(b, a) {
-                b
-            } else {
+            if ordered {
                 a
+            } else {
+                b
             }
         }
         Reduction::Max => {
-            if less(a, b) {
+            if ordered {
                 b
             } else {
                 a
@@ -56,6 +69,11 @@ fn combine(reduction: Reduction, a: Scalar, b: Scalar) -> Scalar {
     }
 }
 
-fn less(a: Scalar, b: Scalar) -> bool {
-    if a.dtype().is_float() { a.to_f64() < b.to_f64() } else { a.to_i128() < b.to_i128() }
+fn canonical(value: f64) -> Scalar {
+    if value.is_nan() { quiet_nan(DType::F64) } else { Scalar::f64(value) }
+}
+
+fn quiet_nan(dtype: DType) -> Scalar {
+    let bits = if dtype == DType::F32 { 0x7fc0_0000 } else { 0x7ff8_0000_0000_0000 };
+    Scalar::from_bits(dtype, bits)
 }

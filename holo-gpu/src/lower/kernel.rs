@@ -1,6 +1,6 @@
 //! A lowered program and the arithmetic of its launches.
 
-use holo_core::expr::Reduction;
+use holo_core::expr::{Reduction, identity};
 use holo_core::{DType, Scalar, limits};
 
 use super::carrier::Carrier;
@@ -161,15 +161,11 @@ impl Kernel {
         }
     }
 
-    /// The accumulator of no elements: 0 for a sum, 1 for a product, none for the rest.
+    /// The accumulator of no elements; `None` where elements are stored.
     pub(crate) fn value_of_nothing(&self) -> Option<Scalar> {
-        let Stage::Partials { reduction, element } = self.stage else { return None };
-        let dtype = reduction.accumulator_dtype(element);
-        match reduction {
-            Reduction::Sum => Some(Scalar::from_bits(dtype, 0)),
-            Reduction::Prod if dtype == DType::F64 => Some(Scalar::f64(1.0)),
-            Reduction::Prod => Some(Scalar::from_bits(dtype, 1)),
-            Reduction::Min | Reduction::Max => None,
+        match self.stage {
+            Stage::Elements(_) => None,
+            Stage::Partials { reduction, element } => Some(identity(reduction, element)),
         }
     }
 }
