@@ -1,1 +1,65 @@
-//! holo-client
+//! The Rust API of HoloCompute: shared arrays that lie on many machines, and programs that run beside them.
+//!
+//! [`Cluster::connect`] reaches a running cluster, [`Cluster::local`] starts one on this machine. An array is made by
+//! [`Cluster::array`], read and written by [`SharedArray`], computed with by [`Cluster::expr`] (text such as
+//! `y = sqrt(x*x + 1)`) and [`Cluster::task`] (a WASM module).
+//!
+//! Every call has a deadline, returns an [`Error`] with a stable code, and may be cancelled by dropping its future:
+//! a read then leaves the destination unspecified, a write may be done in part.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use holo_client::Cluster;
+//!
+//! # async fn example() -> holo_client::Result<()> {
+//! let cluster = Cluster::local(3).await?;
+//! let a = cluster.array("demo/a").shape([1_000_000]).create::<f64>().await?;
+//! a.fill(2.0).await?;
+//! a.write(10, &[3.0, 4.0]).await?;
+//! cluster.expr("y = sqrt(x*x + 1)").input("x", &a).output("y", "demo/b").run().await?;
+//! let b = cluster.open::<f64>("demo/b").await?;
+//! println!("{:?} {}", b.read(9..12).await?, b.sum().await?);
+//! cluster.close().await
+//! # }
+//! ```
+//!
+//! # Not here
+//!
+//! Handshakes and streams (`holo-net`), what decides (`holo-core`), nodes (`holo-node`).
+
+mod array;
+mod cluster;
+mod element;
+mod error;
+mod expression;
+mod links;
+mod local;
+mod options;
+mod progress;
+mod retry;
+mod run;
+mod segments;
+mod session;
+mod strided;
+mod task;
+mod transfer;
+mod typed;
+
+pub use array::{AnyArray, ArrayBuilder};
+pub use cluster::{Cluster, MemberStatus};
+pub use element::{Bool, Element, Total};
+pub use error::{Error, Result};
+pub use expression::{Expression, Operand};
+pub use local::LocalCluster;
+pub use options::{ENV_BINARY, ENV_CLUSTER, ENV_IDENTITY, ENV_NODES, Options};
+pub use progress::{Progress, Unwatched};
+pub use run::{Device, NodeRun, RunReport};
+pub use task::{CallReport, Task};
+pub use typed::SharedArray;
+
+pub use holo_core::expr::Reduction;
+pub use holo_core::{
+    ArrayLayout, AxisIndex, DType, ErrorCode, Failure, Member, Membership, ModuleId, NodeId,
+    PublicKey, Scalar, Selection, Shape, Slice,
+};
