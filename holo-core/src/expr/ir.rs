@@ -213,7 +213,7 @@ impl Op {
             Self::Unary(UnaryOp::Exp, _) => 80,
             Self::Unary(UnaryOp::Log | UnaryOp::Sin | UnaryOp::Cos, _) => 120,
             Self::Unary(UnaryOp::Tanh, _) => 160,
-            Self::Binary(BinaryOp::Pow, _, _) => 280,
+            Self::Binary(BinaryOp::Pow, _, _) => 320,
             _ => 1,
         }
     }

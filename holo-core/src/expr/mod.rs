@@ -16,6 +16,7 @@ mod interpret;
 mod ir;
 mod lower;
 mod parse;
+mod promote;
 mod reduce;
 mod wire;
 
@@ -23,4 +24,5 @@ pub use interpret::evaluate;
 pub use ir::{BinaryOp, CompareOp, Input, NodeIndex, Op, Program, Reduction, UnaryOp};
 pub use lower::lower;
 pub use parse::{Parsed, parse};
+pub use promote::promote;
 pub use reduce::{REDUCE_LANES, combine, finish, identity, reduce_shard};

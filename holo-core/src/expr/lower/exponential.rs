@@ -57,7 +57,7 @@ pub(super) fn exp_of_sum(w: &mut Writer<'_>, x: Value, low: Option<Value>) -> Va
 
 /// `mantissa * 2^n`, in two steps so that neither power overflows and a subnormal result is rounded once.
 fn scale(w: &mut Writer<'_>, mantissa: Value, n: Value) -> Value {
-    let n = w.to_int(n);
+    let n = w.int_of(n);
     let one = w.int(1);
     let half = w.binary(BinaryOp::Shr, n, one);
     let other_half = w.sub(n, half);
@@ -67,7 +67,7 @@ fn scale(w: &mut Writer<'_>, mantissa: Value, n: Value) -> Value {
         let biased = w.add(exponent, bias);
         let width = w.int(MANTISSA_BITS);
         let bits = w.binary(BinaryOp::Shl, biased, width);
-        let power = w.from_bits(bits);
+        let power = w.of_bits(bits);
         scaled = w.mul(scaled, power);
     }
     scaled
@@ -86,10 +86,10 @@ pub(super) fn fraction_and_exponent(w: &mut Writer<'_>, x: Value) -> (Value, Val
     let k = w.binary(BinaryOp::Shr, above, width);
     let exponent = w.binary(BinaryOp::Shl, k, width);
     let fraction = w.sub(bits, exponent);
-    let fraction = w.from_bits(fraction);
+    let fraction = w.of_bits(fraction);
     let one = w.num(1.0);
     let f = w.sub(fraction, one);
-    let k = w.to_float(k);
+    let k = w.float_of(k);
     let (scaled_by, zero) = (w.num(54.0), w.num(0.0));
     let correction = w.select(subnormal, scaled_by, zero);
     (f, w.sub(k, correction))

@@ -31,7 +31,7 @@ pub(super) fn cos(w: &mut Writer<'_>, x: Value) -> Value {
 fn quadrant_function(w: &mut Writer<'_>, x: Value, quadrants_ahead: i64) -> Value {
     let (n, r) = reduce(w, x);
     let (sine, cosine) = (sine_near_zero(w, r), cosine_near_zero(w, r));
-    let n = w.to_int(n);
+    let n = w.int_of(n);
     let ahead = w.int(quadrants_ahead);
     let quadrant = w.add(n, ahead);
     let (one, two, zero) = (w.int(1), w.int(2), w.int(0));

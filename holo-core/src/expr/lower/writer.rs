@@ -100,12 +100,12 @@ impl<'a> Writer<'a> {
     }
 
     /// An int64 from a float64 of integral value.
-    pub(super) fn to_int(&mut self, a: Value) -> Value {
+    pub(super) fn int_of(&mut self, a: Value) -> Value {
         self.put(Op::Cast(DType::I64, a.0))
     }
 
     /// A float64 from an int64.
-    pub(super) fn to_float(&mut self, a: Value) -> Value {
+    pub(super) fn float_of(&mut self, a: Value) -> Value {
         self.put(Op::Cast(DType::F64, a.0))
     }
 
@@ -115,7 +115,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The float64 with the bits of an int64.
-    pub(super) fn from_bits(&mut self, a: Value) -> Value {
+    pub(super) fn of_bits(&mut self, a: Value) -> Value {
         self.put(Op::Reinterpret(DType::F64, a.0))
     }
 
