@@ -1,0 +1,92 @@
+//! `holo array info`.
+
+use holo_core::{Failure, ShardIndex};
+use serde::Serialize;
+
+use super::{Context, Described};
+use crate::quantity;
+use crate::table::Table;
+
+/// Shards counted at most; beyond them the shares of the nodes are those of the ring anyway.
+const SHARDS_COUNTED_MAX: u64 = 1 << 20;
+
+/// Show all about one array, and which nodes hold how much of it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  holo array info demo/a")]
+pub(crate) struct Args {
+    /// The array
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Info {
+    #[serde(flatten)]
+    array: Described,
+    nodes: Vec<Share>,
+}
+
+#[derive(Serialize)]
+struct Share {
+    name: String,
+    id: String,
+    shards: u64,
+    bytes: u64,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let cluster = context.connect().await?;
+    let array = cluster.open_any(&args.name).await?;
+    let membership = cluster.membership();
+    let mut nodes: Vec<Share> = membership
+        .members()
+        .iter()
+        .map(|member| Share {
+            name: member.name.clone(),
+            id: member.node.to_string(),
+            shards: 0,
+            bytes: 0,
+        })
+        .collect();
+    for shard in (0..array.layout().shards().min(SHARDS_COUNTED_MAX)).map(ShardIndex) {
+        let (index, _) = membership.primary_of(array.descriptor(), shard);
+        nodes[index].shards += 1;
+        nodes[index].bytes += array.layout().bytes_in_shard(shard);
+    }
+    let info = Info { array: Described::from(array.descriptor()), nodes };
+    if context.output.is_json() {
+        context.output.json(&info);
+    } else {
+        context.output.data(&in_words(&info, context.output.color()));
+    }
+    Ok(())
+}
+
+fn in_words(info: &Info, color: bool) -> String {
+    let array = &info.array;
+    let mut text = format!(
+        "name        {}\nid          {}\ndtype       {}\nshape       {}\nelements    {}\nsize        {}\n\
+         shards      {} of {} elements\ncopies      {}\ncolocation  {}\n\n",
+        array.name,
+        array.id,
+        array.dtype,
+        array.shape_text,
+        quantity::count(array.elems),
+        quantity::bytes(array.bytes),
+        quantity::count(array.shards),
+        quantity::count(array.shard_elems),
+        array.replicas,
+        array.colocation,
+    );
+    let mut table = Table::new(&["node", "id", ">shards", ">size"]);
+    for node in &info.nodes {
+        let short: String = node.id.chars().take(8).collect();
+        table.row([
+            node.name.clone(),
+            short,
+            quantity::count(node.shards),
+            quantity::bytes(node.bytes),
+        ]);
+    }
+    text.push_str(&table.render(color));
+    text
+}

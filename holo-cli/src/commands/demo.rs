@@ -1,0 +1,244 @@
+//! `holo demo`: everything at once, checked, in under a minute.
+
+mod quadratic;
+mod steps;
+
+use holo_client::{AnyArray, Cluster, Options, RunReport};
+use holo_core::{DType, ErrorCode, Failure, Scalar};
+use serde::Serialize;
+
+use self::steps::Steps;
+use super::dev::{Folder, interrupted, prepare};
+use super::status::{Report, ring_of};
+use super::{Context, array};
+use crate::clock::Stopwatch;
+use crate::picture::Ring;
+use crate::processes::NodeProcesses;
+use crate::quantity;
+use crate::signals::StopSignals;
+
+/// The array of the demo.
+const ARRAY: &str = "demo/quadratic";
+/// Its elements, by their index.
+const EXPRESSION: &str = "i*i + 3*i + 1";
+/// The same as a module written by hand.
+const FILL_WAT: &str = include_str!("demo/quadratic.wat");
+/// Their sum as a module written by hand.
+const SUM_WAT: &str = include_str!("demo/quadratic_sum.wat");
+/// Elements of the slice that is read back.
+const SLICE_ELEMS: u64 = 4_000_000;
+/// What a node needs beside its share of the array: staging, and shares that are not quite equal.
+const MEMORY_SPARE: u64 = 256 << 20;
+
+/// Start three nodes, share an array between them, compute on it, check the results and show it all
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  holo demo
+  holo demo --elems 1000000 --nodes 5
+
+Ends with exit code 1 and an error when any result differs from what it must be. Nothing of it is left afterwards.")]
+pub(crate) struct Args {
+    /// How many node processes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
+    nodes: u16,
+    /// Elements of the array, 8 bytes each
+    #[arg(long, default_value_t = 100_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
+    elems: u64,
+}
+
+/// What is shown at the end.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    array: array::Described,
+    sum: i64,
+    steps: &'a Steps<'a>,
+    cluster: Report,
+    elapsed_ms: u64,
+    #[serde(skip)]
+    ring: Ring,
+}
+
+/// What the work on the running cluster found out.
+struct Found {
+    array: array::Described,
+    sum: i64,
+    cluster: Report,
+    ring: Ring,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let mut signals = StopSignals::catch()?;
+    let folder = Folder::new(None)?;
+    // The nodes die with the story, whichever way it ends; the folder goes after them.
+    tokio::select! {
+        ended = Box::pin(story(&args, context, &folder)) => ended,
+        signal = signals.next() => Err(interrupted(signal)),
+    }
+}
+
+async fn story(args: &Args, context: &Context, folder: &Folder) -> Result<(), Failure> {
+    let total = Stopwatch::start();
+    let mut steps = Steps::new(&context.output);
+    let share = args.elems.saturating_mul(8) / u64::from(args.nodes);
+    let prepared =
+        prepare(folder.path(), args.nodes, share.saturating_mul(3).saturating_add(MEMORY_SPARE))?;
+    let starting = format!("start {} node processes", args.nodes);
+    let mut nodes = steps.take(&starting, 0, NodeProcesses::start(&prepared.configs)).await?;
+    let options = Options::new()
+        .addresses_from(prepared.addresses.iter().map(ToString::to_string))
+        .identity(&prepared.client_identity);
+    let worked = tokio::select! {
+        worked = Box::pin(work(args.elems, options, &mut steps)) => worked,
+        death = nodes.next_death() => Err(Failure::new(
+            ErrorCode::Internal,
+            format!("node {} died in the middle of the demo: {}", death.name, death.how),
+        )),
+    };
+    let stopped = steps.take("stop the nodes", 0, nodes.stop()).await;
+    let Found { array, sum, cluster, ring } = worked?;
+    stopped?;
+    let elapsed_ms = u64::try_from(total.elapsed().as_millis()).unwrap_or(u64::MAX);
+    show(&Outcome { array, sum, steps: &steps, cluster, elapsed_ms, ring }, context);
+    Ok(())
+}
+
+/// Everything between the start and the stop of the nodes.
+async fn work(elems: u64, options: Options, steps: &mut Steps<'_>) -> Result<Found, Failure> {
+    let cluster = steps.take("connect", 0, Cluster::connect(options)).await?;
+    steps.checked(format!("{} members", cluster.membership().members().len()));
+
+    let builder = cluster.array(ARRAY).shape([elems]);
+    let array = steps.take(&format!("allocate {ARRAY}"), 0, builder.create_any(DType::I64)).await?;
+    let described = array::Described::from(array.descriptor());
+    steps.checked(described.to_string());
+    let bytes = array.byte_len();
+    let expected = quadratic::sum(elems);
+
+    let fill = cluster.expr(EXPRESSION).store_into(&array);
+    let ran = steps.take(&format!("fill it: {EXPRESSION}"), bytes, fill.run()).await?;
+    steps.checked(where_it_ran(&ran, elems)?);
+    let ran = steps.take("sum it: sum(x)", bytes, array.expr("sum(x)").run()).await?;
+    steps.checked(check_sum("the sum by the expression", bits(ran.value)?, expected)?);
+
+    // Nothing that the expression left behind may help the modules to pass.
+    let clear = cluster.expr("0").store_into(&array);
+    steps.take("clear it", bytes, clear.run()).await?;
+    by_modules(&cluster, &array, expected, steps).await?;
+
+    let (start, len) = random_slice(elems)?;
+    let name = format!("read {} elements back", quantity::count(len));
+    let slice = steps.take(&name, len * 8, array.read_bytes(start..start + len)).await?;
+    steps.checked(check_slice(start, len, &slice)?);
+
+    let status = cluster.status().await;
+    let membership = cluster.membership();
+    Ok(Found {
+        array: described,
+        sum: expected.cast_signed(),
+        cluster: Report::new(&membership, &status),
+        ring: ring_of(&membership, &status),
+    })
+}
+
+/// Fills and sums the array again, with code that was written by hand, pushed to the nodes under its hash.
+async fn by_modules(
+    cluster: &Cluster,
+    array: &AnyArray,
+    expected: u64,
+    steps: &mut Steps<'_>,
+) -> Result<(), Failure> {
+    let fill = cluster.task(assemble("quadratic.wat", FILL_WAT)?).output(array);
+    let ran = steps.take("fill it: module quadratic.wat", array.byte_len(), fill.run()).await?;
+    steps.checked(format!(
+        "{}, module {}",
+        where_it_ran(&ran, array.len())?,
+        fill.module_id().short()
+    ));
+    let sum = cluster.task(assemble("quadratic_sum.wat", SUM_WAT)?).input(array);
+    let ran = steps.take("sum it: module quadratic_sum.wat", array.byte_len(), sum.run()).await?;
+    let output = ran.output.as_deref().unwrap_or_default();
+    let value = Scalar::from_le_bytes(DType::I64, output)
+        .map_err(|failure| failure.context("quadratic_sum.wat"))?;
+    steps.checked(check_sum("the sum by the module", value.bits(), expected)?);
+    Ok(())
+}
+
+fn assemble(name: &str, text: &str) -> Result<Vec<u8>, Failure> {
+    wat::parse_str(text)
+        .map_err(|source| Failure::new(ErrorCode::Internal, format!("{name}: {source}")))
+}
+
+fn bits(value: Option<Scalar>) -> Result<u64, Failure> {
+    value.map(Scalar::bits).ok_or_else(|| mismatch("sum(x) gave no value".to_owned()))
+}
+
+fn where_it_ran(ran: &RunReport, elems: u64) -> Result<String, Failure> {
+    if ran.elems != elems {
+        return Err(mismatch(format!("{} of {elems} elements were computed", ran.elems)));
+    }
+    let mut engines: Vec<&str> = ran.nodes.iter().map(|node| node.engine.as_str()).collect();
+    engines.dedup();
+    Ok(format!("{} shards on {} nodes, {}", ran.shards, ran.nodes.len(), engines.join(", ")))
+}
+
+fn check_sum(what: &str, sum: u64, expected: u64) -> Result<String, Failure> {
+    let (sum, expected) = (sum.cast_signed(), expected.cast_signed());
+    if sum != expected {
+        return Err(mismatch(format!("{what} is {sum}, the closed form gives {expected}")));
+    }
+    Ok(format!("{sum} = closed form mod 2^64"))
+}
+
+fn random_slice(elems: u64) -> Result<(u64, u64), Failure> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random)
+        .map_err(|source| Failure::new(ErrorCode::Internal, format!("no randomness: {source}")))?;
+    let len = elems.min(SLICE_ELEMS);
+    Ok((u64::from_le_bytes(random) % (elems - len + 1), len))
+}
+
+fn check_slice(start: u64, len: u64, bytes: &[u8]) -> Result<String, Failure> {
+    let (values, rest) = bytes.as_chunks::<8>();
+    if values.len() as u64 != len || !rest.is_empty() {
+        return Err(mismatch(format!("{} bytes came back for {len} elements", bytes.len())));
+    }
+    for (index, value) in (start..).zip(values) {
+        let (got, expected) = (u64::from_le_bytes(*value), quadratic::element(index));
+        if got != expected {
+            return Err(mismatch(format!(
+                "element {index} is {}, it must be {}",
+                got.cast_signed(),
+                expected.cast_signed()
+            )));
+        }
+    }
+    Ok(format!("every element of [{start}:{}] is right", start + len))
+}
+
+fn mismatch(message: String) -> Failure {
+    Failure::new(ErrorCode::Internal, message)
+        .help("this must never happen: please report it with the output of `holo version`")
+}
+
+fn show(outcome: &Outcome<'_>, context: &Context) {
+    let (output, color) = (&context.output, context.output.color());
+    if output.is_json() {
+        output.json(outcome);
+        return;
+    }
+    output.data(&outcome.steps.table(color));
+    output.data(&format!("\n{}\n", outcome.ring.draw(color)));
+    output.data(&outcome.cluster.links_table(color));
+    let seconds = outcome.elapsed_ms / 1000;
+    let tenths = outcome.elapsed_ms % 1000 / 100;
+    output.data(&format!("\nAll checks passed: {} in {seconds}.{tenths} s.", outcome.array));
+    output.note(
+        "\nHow to go on:\n  \
+         holo dev                       keeps such a cluster running and prints how to use it\n  \
+         holo allocate demo/a --shape 1000000 --dtype float64\n  \
+         holo run --expr 'sqrt(i)' --out demo/a\n  \
+         holo array get 'demo/a[0:10]'\n  \
+         holo --help                    shows the rest",
+    );
+}

@@ -1,0 +1,21 @@
+(module
+  (memory (export "memory") 1)
+  (global (export "holo_abi") i32 (i32.const 1))
+  (global $sum (mut i64) (i64.const 0))
+  (func (export "holo_tile") (param $d i32)
+    (local $p i32) (local $end i32)
+    (local.set $p (i32.load offset=24 (local.get $d)))
+    (local.set $end (i32.add (local.get $p) (i32.mul (i32.const 8) (i32.load offset=16 (local.get $d)))))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $p) (local.get $end)))
+        (global.set $sum (i64.add (global.get $sum) (i64.load (local.get $p))))
+        (local.set $p (i32.add (local.get $p) (i32.const 8)))
+        (br $next))))
+  (func (export "holo_finish") (param $out i32) (param $cap i32) (result i32)
+    (i64.store (local.get $out) (global.get $sum))
+    (global.set $sum (i64.const 0))
+    (i32.const 8))
+  (func (export "holo_combine") (param i32 i32 i32 i32 i32 i32) (result i32)
+    (i64.store (local.get 4) (i64.add (i64.load (local.get 0)) (i64.load (local.get 2))))
+    (i32.const 8)))

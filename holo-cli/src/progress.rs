@@ -1,0 +1,63 @@
+//! Bars and spinners where a person waits; nothing at all elsewhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::Output;
+
+/// How often a spinner turns.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Something that a person waits for. Vanishes from the terminal when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Work of unknown length.
+    pub(crate) fn spinner(output: &Output, what: &str) -> Self {
+        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").ok();
+        Self::new(output, ProgressBar::no_length(), style, what)
+    }
+
+    /// A transfer of `bytes`.
+    pub(crate) fn bytes(output: &Output, what: &str, bytes: u64) -> Self {
+        let template =
+            "{msg} [{bar:30}] {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).ok();
+        Self::new(output, ProgressBar::new(bytes), style, what)
+    }
+
+    fn new(output: &Output, bar: ProgressBar, style: Option<ProgressStyle>, what: &str) -> Self {
+        if output.shows_progress() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.enable_steady_tick(TICK);
+        } else {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        if let Some(style) = style {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        Self { bar }
+    }
+
+    /// `bytes` more are done.
+    pub(crate) fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+}
+
+impl holo_client::Progress for Progress {
+    fn advanced(&self, bytes: u64) {
+        self.advance(bytes);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,45 @@
+//! `holo demo`, smaller than people run it.
+
+use crate::harness::{holo, run};
+
+#[test]
+fn the_demo_passes_its_own_checks_and_shows_what_it_did() {
+    let shown = run(holo(&["demo", "--elems", "2000000"])).ok();
+    for line in [
+        "start 3 node processes",
+        "allocate demo/quadratic",
+        "fill it: i*i + 3*i + 1",
+        "sum it: sum(x)",
+        "fill it: module quadratic.wat",
+        "sum it: module quadratic_sum.wat",
+        "read 2,000,000 elements back",
+        "every element of [0:2000000] is right",
+        "All checks passed: demo/quadratic: int64 (2000000,), 15.3 MiB in 4 shards",
+    ] {
+        assert!(shown.contains(line), "{line:?} is missing: {shown}");
+    }
+    // sum of i^2 + 3i + 1 for i below 2,000,000
+    let sums = shown.matches("2666670666666000000 = closed form mod 2^64").count();
+    assert_eq!(sums, 2, "{shown}");
+    for node in ["n1", "n2", "n3"] {
+        assert!(shown.contains(&format!(" {node} ")), "{shown}");
+    }
+    // Three links between nodes, three to the client, each with its suite; no colour without a terminal.
+    assert!(
+        shown.matches("MLKEM").count()
+            + shown.matches("ML-KEM").count()
+            + shown.matches("hfs").count()
+            >= 6,
+        "{shown}"
+    );
+    assert!(!shown.contains('\x1b'), "{shown}");
+}
+
+#[test]
+fn the_demo_of_one_node_and_one_element_is_a_demo_too() {
+    let outcome = run(holo(&["demo", "--elems", "1", "--nodes", "1", "-o", "json", "-q"])).json();
+    assert_eq!(outcome["sum"], 1);
+    assert_eq!(outcome["array"]["name"], "demo/quadratic");
+    assert_eq!(outcome["cluster"]["nodes"].as_array().unwrap().len(), 1);
+    assert!(outcome["steps"].as_array().unwrap().len() >= 8, "{outcome}");
+}

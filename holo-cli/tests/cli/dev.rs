@@ -1,0 +1,160 @@
+//! Clusters of processes that come and go, and take everything with them.
+
+use std::process::Stdio;
+
+use rustix::process::{Signal, kill_process};
+
+use crate::harness::{Dev, Watched, finish, holo, pid, pid_of};
+
+#[test]
+fn a_child_cluster_serves_and_is_gone_when_its_pipe_closes() {
+    let cluster = Dev::start(&["--nodes", "2", "--memory", "64MiB"]);
+    assert_eq!(cluster.addresses.len(), 2);
+    let nodes: Vec<_> = cluster.node_pids().into_iter().map(Watched::new).collect();
+    assert_eq!(nodes.len(), 2);
+    cluster.run(&["allocate", "a", "--shape", "100", "--dtype", "int64"]).ok();
+    let folder = cluster.identity.parent().unwrap().to_owned();
+    assert!(folder.exists());
+
+    let ended = cluster.close();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("standard input closed"), "{ended:?}");
+    nodes.iter().for_each(Watched::ends);
+    assert!(!folder.exists(), "the keys of a temporary cluster stay behind");
+}
+
+#[test]
+fn ctrl_c_stops_a_cluster_and_leaves_no_process() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let cluster = Dev::start(&["--nodes", "1", "--memory", "64MiB"]);
+        let nodes: Vec<_> = cluster.node_pids().into_iter().map(Watched::new).collect();
+        kill_process(pid_of(&cluster.child), signal).unwrap();
+        let Dev { child, stdin: _open, .. } = cluster;
+        let ended = finish(child);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        nodes.iter().for_each(Watched::ends);
+    }
+}
+
+#[test]
+fn a_cluster_whose_keeper_is_killed_leaves_no_process() {
+    let cluster = Dev::start(&["--nodes", "2", "--memory", "64MiB"]);
+    let nodes: Vec<_> = cluster.node_pids().into_iter().map(Watched::new).collect();
+    let folder = cluster.identity.parent().unwrap().to_owned();
+    kill_process(pid_of(&cluster.child), Signal::KILL).unwrap();
+    assert_eq!(finish(cluster.child).code, -1);
+    nodes.iter().for_each(Watched::ends);
+    // Nobody was left to do it.
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_demo_that_is_interrupted_leaves_no_process() {
+    let mut child = holo(&["demo", "--elems", "50000000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    crate::harness::read_until(child.stderr.as_mut().unwrap(), "connect ...");
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let nodes: Vec<Watched> = std::fs::read_to_string(children)
+        .unwrap()
+        .split_whitespace()
+        .map(|number| Watched::new(number.parse().unwrap()))
+        .collect();
+    assert_eq!(nodes.len(), 3);
+    kill_process(pid_of(&child), Signal::INT).unwrap();
+    let ended = finish(child);
+    assert_eq!(ended.code, 22, "{ended:?}");
+    nodes.iter().for_each(Watched::ends);
+}
+
+#[test]
+fn people_get_lines_to_paste_and_a_warning_that_data_is_in_memory_only() {
+    let folder = crate::harness::folder();
+    let dir = folder.path().join("it's here");
+    let mut child =
+        holo(&["dev", "--nodes", "1", "--memory", "64MiB", "--dir", dir.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+    let said = crate::harness::read_until(child.stderr.as_mut().unwrap(), "Ctrl-C");
+    assert!(said.contains("in memory only"), "{said}");
+    kill_process(pid_of(&child), Signal::INT).unwrap();
+    let ended = finish(child);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let mut lines = ended.stdout.lines();
+    assert!(lines.next().unwrap().starts_with("export HOLO_CLUSTER=127.0.0.1:"), "{ended:?}");
+    let quoted = dir.display().to_string().replace('\'', "'\\''");
+    assert_eq!(
+        lines.next(),
+        Some(format!("export HOLO_IDENTITY='{quoted}/client.identity'").as_str())
+    );
+    assert_eq!(lines.next(), None);
+    assert!(dir.join("n1.toml").exists(), "a folder that was asked for stays");
+}
+
+#[test]
+fn a_killed_node_is_reported_its_shards_are_missed_and_the_others_serve() {
+    let mut cluster = Dev::start(&["--memory", "64MiB"]);
+    let pids = cluster.node_pids();
+    let allocate = ["allocate", "a", "--shape", "64", "--dtype", "int64", "--shard-elems", "1"];
+    cluster.run(&allocate).ok();
+    cluster.run(&["run", "--expr", "i", "--out", "a"]).ok();
+
+    // A shard is one element here: those of the last node are what will be missed.
+    let before = cluster.run(&["array", "info", "a", "-o", "json"]).json();
+    let lost = before["nodes"][2]["shards"].as_u64().unwrap();
+    assert!((1..64).contains(&lost), "{before}");
+    kill_process(pid(pids[2]), Signal::KILL).unwrap();
+    let said = cluster.stderr_until("are left");
+    assert!(said.contains("node n3") && said.contains("2 of 3 nodes are left"), "{said}");
+
+    let (mut served, mut missed) = (0, 0);
+    for index in 0..64 {
+        let ran = cluster.run(&["array", "get", &format!("a[{index}]"), "--timeout", "1s"]);
+        match ran.code {
+            0 => {
+                assert_eq!(ran.stdout, format!("{index}\n"));
+                served += 1;
+            }
+            code => {
+                assert_eq!((code, ran.stdout.as_str()), (9, ""), "{ran:?}");
+                assert!(ran.stderr.contains("error[HC14"), "{ran:?}");
+                missed += 1;
+                // One is enough: each of them waits for its timeout.
+                if served > 0 {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(served > 0 && missed > 0, "{served} served, {missed} missed");
+
+    let status = cluster.run(&["status", "--timeout", "1s"]);
+    assert_eq!(status.code, 9, "{status:?}");
+    assert!(status.stdout.contains("n1") && status.stderr.contains("n3"), "{status:?}");
+    assert_eq!(cluster.close().code, 0);
+}
+
+#[test]
+fn shutdown_now_really_stops_the_node_and_a_clean_one_refuses() {
+    let mut cluster = Dev::start(&["--nodes", "2", "--memory", "64MiB"]);
+    let nodes: Vec<_> = cluster.node_pids().into_iter().map(Watched::new).collect();
+
+    let said = cluster.run(&["shutdown", "--node", "n2"]).refused("HC1801", 1);
+    assert!(said.contains("--now"), "{said}");
+    let said = cluster.run(&["drain", "n2"]).refused("HC1801", 1);
+    assert!(said.contains("n2"), "{said}");
+    cluster.run(&["drain", "n9"]).refused("HC1101", 3);
+    let said = cluster.run(&["SHUTDOWN", "--node", "n2", "--now"]).refused("HC1001", 2);
+    assert!(said.contains("--yes") && said.contains("lost"), "{said}");
+
+    assert_eq!(cluster.run(&["shutdown", "--node", "n2", "--now", "--yes"]).ok(), "stopped n2\n");
+    nodes[1].ends();
+    let said = cluster.stderr_until("are left");
+    assert!(said.contains("node n2"), "{said}");
+    assert_eq!(cluster.run(&["status", "--timeout", "1s"]).code, 9);
+    assert_eq!(cluster.close().code, 0);
+}

@@ -1,0 +1,101 @@
+//! What `holo` says about itself.
+
+use crate::harness::{holo, run, shared};
+
+const COMMANDS: [&[&str]; 17] = [
+    &[],
+    &["demo"],
+    &["dev"],
+    &["agent"],
+    &["status"],
+    &["allocate"],
+    &["array"],
+    &["array", "ls"],
+    &["array", "info"],
+    &["array", "get"],
+    &["array", "put"],
+    &["array", "rm"],
+    &["run"],
+    &["drain"],
+    &["shutdown"],
+    &["version"],
+    &["completions"],
+];
+
+#[test]
+fn help_of_every_command_has_an_example() {
+    for command in COMMANDS {
+        let help = run(holo(&[command, &["--help"]].concat())).ok();
+        assert!(help.contains("Example"), "{command:?}: {help}");
+        assert!(help.contains("holo "), "{command:?}: {help}");
+    }
+}
+
+#[test]
+fn every_command_that_help_lists_is_in_these_tests() {
+    let help = run(holo(&["--help"])).ok();
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    for line in commands.lines() {
+        let name = line.split_whitespace().next().unwrap();
+        assert!(COMMANDS.iter().any(|command| command.first() == Some(&name)), "{name}");
+    }
+    assert!(!help.contains("gpu-worker"), "{help}");
+}
+
+#[test]
+fn the_great_verbs_work_in_capitals() {
+    let cluster = shared();
+    for verb in ["ALLOCATE", "RUN", "DRAIN", "SHUTDOWN"] {
+        let help = run(holo(&[verb, "--help"])).ok();
+        assert!(help.contains(&format!("holo {}", verb.to_lowercase())), "{help}");
+    }
+    cluster.run(&["ALLOCATE", "capitals/a", "--shape", "10", "--dtype", "int64"]).ok();
+    let sum = cluster.run(&["RUN", "--expr", "sum(x + i)", "--in", "x=capitals/a"]).ok();
+    assert_eq!(sum, "45\n");
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(run(holo(&["--version"])).ok(), format!("holo {version}\n"));
+    assert!(run(holo(&["version"])).ok().starts_with(&format!("holo {version} (")));
+    assert_eq!(run(holo(&["version", "-o", "json"])).json()["holo"], version);
+}
+
+#[test]
+fn completions_name_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(holo(&["completions", shell])).ok();
+        assert!(script.contains("allocate"), "{shell}: {script}");
+    }
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_exit_code_2() {
+    let wrong: [&[&str]; 6] = [
+        &["fish"],
+        &[],
+        &["status", "--fish"],
+        &["--timeout", "soon", "status"],
+        &["run"],
+        &["allocate", "a", "--shape", "1", "--dtype", "complex64"],
+    ];
+    for args in wrong {
+        let ran = run(holo(args));
+        assert_eq!(ran.code, 2, "{args:?}: {ran:?}");
+        assert_eq!(ran.stdout, "", "{args:?}");
+        assert_ne!(ran.stderr, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut command = holo(&["completions", "bash"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // The command holds the only writer now.
+    drop(command);
+    let ran = crate::harness::finish(child);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+}

@@ -1,0 +1,19 @@
+//! The `holo` program as people and scripts use it: real processes, real sockets, real files.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+mod agent;
+mod arrays;
+mod bad_input;
+mod dead_address;
+mod demo;
+mod dev;
+mod harness;
+mod help;
+mod npy;
+mod runs;
