@@ -172,7 +172,8 @@ impl Shard {
             let entry = &mut pages[touch.page];
             if let Some(frame) = entry.as_mut().and_then(Frame::exclusive) {
                 frame[touch.within].copy_from_slice(src);
-            } else if let Some(mut frame) = fresh.pop() {
+            } else {
+                let mut frame = fresh.pop().expect("a frame was taken for every shared page");
                 frame.fill_around(&touch.within, entry.as_deref());
                 frame[touch.within].copy_from_slice(src);
                 replaced.extend(entry.replace(frame.freeze()));

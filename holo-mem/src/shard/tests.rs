@@ -1,5 +1,8 @@
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -169,24 +172,77 @@ fn digests_follow_every_write() {
 
 #[test]
 fn updates_of_one_element_do_not_lose_each_other() {
+    const UPDATES: u64 = 200;
     let (_arena, shard) = shard(16, PAGE + 8);
+    let start = Barrier::new(4);
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                for _ in 0..500 {
+                start.wait();
+                for _ in 0..UPDATES {
                     let old = shard.update(PAGE - 4, 8, |bytes| {
                         let old = u64::from_le_bytes(bytes.try_into().unwrap());
+                        // Invites the others in, who have to wait.
+                        thread::yield_now();
                         bytes.copy_from_slice(&(old + 1).to_le_bytes());
                         old
                     });
-                    assert!(old.unwrap() < 2000);
+                    assert!(old.unwrap() < 4 * UPDATES);
                 }
             });
         }
     });
     let mut sum = [0; 8];
     shard.read_into(PAGE - 4, &mut sum).unwrap();
-    assert_eq!(u64::from_le_bytes(sum), 2000);
+    assert_eq!(u64::from_le_bytes(sum), 4 * UPDATES);
+}
+
+/// Counts a reader out, also one that fails, so that no writer waits for it.
+struct Reading<'a>(&'a AtomicUsize);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// As below, with writes so small that the lock is nearly all they do.
+#[test]
+fn no_reader_sees_half_a_small_write_across_a_page_border() {
+    const OFFSET: u64 = PAGE - 4;
+    let (_arena, shard) = shard(64, 2 * PAGE);
+    let reading = AtomicUsize::new(2);
+    let start = Barrier::new(4);
+    thread::scope(|scope| {
+        for writer in 0..2_u8 {
+            let (shard, reading, start) = (&shard, &reading, &start);
+            scope.spawn(move || {
+                start.wait();
+                let mut stamp = writer;
+                while reading.load(Ordering::Acquire) > 0 {
+                    stamp = stamp.wrapping_add(2);
+                    shard.write(OFFSET, &[stamp; 8]).unwrap();
+                }
+            });
+        }
+        scope.spawn(|| {
+            let _reading = Reading(&reading);
+            start.wait();
+            for _ in 0..20_000 {
+                let mut bytes = [0; 8];
+                shard.read_into(OFFSET, &mut bytes).unwrap();
+                assert_eq!(bytes, [bytes[0]; 8]);
+            }
+        });
+        scope.spawn(|| {
+            let _reading = Reading(&reading);
+            start.wait();
+            for _ in 0..20_000 {
+                let bytes = shard.read(OFFSET, 8).unwrap().to_bytes().concat();
+                assert_eq!(bytes, [bytes[0]; 8]);
+            }
+        });
+    });
 }
 
 /// Every write and publish stamps the same range of several pages, with partial pages at both ends, with one value;
@@ -219,14 +275,15 @@ fn no_reader_sees_half_a_write_under_contention() {
             });
         }
         scope.spawn(|| {
+            let _reading = Reading(&reading);
             let mut bytes = vec![0; LEN];
             for _ in 0..READS {
                 shard.read_into(OFFSET, &mut bytes).unwrap();
                 assert!(uniform(&[&bytes]));
             }
-            reading.fetch_sub(1, Ordering::Release);
         });
         scope.spawn(|| {
+            let _reading = Reading(&reading);
             let mut earlier = shard.read(OFFSET, LEN).unwrap();
             for _ in 0..READS {
                 let run = shard.read(OFFSET, LEN).unwrap();
@@ -234,9 +291,9 @@ fn no_reader_sees_half_a_write_under_contention() {
                 assert!(uniform(&slices));
                 earlier = run;
             }
-            reading.fetch_sub(1, Ordering::Release);
         });
         scope.spawn(|| {
+            let _reading = Reading(&reading);
             let mut bytes = vec![0; LEN];
             for _ in 0..READS {
                 let snapshot = shard.snapshot();
@@ -244,7 +301,6 @@ fn no_reader_sees_half_a_write_under_contention() {
                 snapshot.copy_to(OFFSET, &mut bytes);
                 assert!(uniform(&[&bytes]));
             }
-            reading.fetch_sub(1, Ordering::Release);
         });
     });
     let all = contents(&shard);
