@@ -309,11 +309,6 @@ impl Arrays {
         self.store.remove(id);
     }
 
-    /// Whether an array is known.
-    pub(crate) fn knows(&self, id: ArrayId) -> bool {
-        self.known.load().contains_key(&id)
-    }
-
     /// Descriptors of all tenants' arrays, by id.
     pub(crate) fn all(&self) -> Vec<Arc<ArrayDescriptor>> {
         self.known.load().values().map(|array| Arc::clone(&array.descriptor)).collect()

@@ -268,7 +268,7 @@ impl Run {
                     self.done
                         .lock()
                         .failure
-                        .get_or_insert(failure.context(format!("shard {shard}")));
+                        .get_or_insert_with(|| failure.context(format!("shard {shard}")));
                     break;
                 }
             }

@@ -74,7 +74,7 @@ impl Config {
         }
         let text = std::fs::read_to_string(path).map_err(failed)?;
         let variables = std::env::vars().filter(|(name, _)| name.starts_with("HOLO_")).collect();
-        let base = path.parent().unwrap_or(Path::new("."));
+        let base = path.parent().unwrap_or_else(|| Path::new("."));
         Self::parse(&text, base, &variables)
             .map_err(|failure| failure.context(format!("config file {place}")))
     }

@@ -8,7 +8,7 @@
 //! ```no_run
 //! # async fn run() -> Result<(), holo_core::Failure> {
 //! let config = holo_node::Config::load("node.toml".as_ref())?;
-//! let node = holo_node::Node::start(config).await?;
+//! let node = holo_node::Node::start(config)?;
 //! println!("listening on {}", node.local_addr());
 //! node.stopped().await;
 //! node.shutdown().await;

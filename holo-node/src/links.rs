@@ -11,7 +11,6 @@ use holo_core::placement::{Member, Membership};
 use holo_core::{ErrorCode, Failure, Role};
 use holo_net::{Connection, Endpoint, Expected};
 use parking_lot::RwLock;
-use tokio::sync::watch;
 
 /// How long one dial may take.
 const DIAL_DEADLINE: Duration = Duration::from_secs(3);
@@ -25,14 +24,13 @@ pub(crate) struct Links {
     membership: Arc<Membership>,
     me: usize,
     open: RwLock<Vec<Option<Connection>>>,
-    changed: watch::Sender<u64>,
 }
 
 impl Links {
     /// No links yet.
     pub(crate) fn new(membership: Arc<Membership>, me: usize) -> Self {
         let open = RwLock::new(vec![None; membership.members().len()]);
-        Self { membership, me, open, changed: watch::Sender::new(0) }
+        Self { membership, me, open }
     }
 
     /// Indexes of the members that this node dials.
@@ -55,11 +53,6 @@ impl Links {
                 .help("arrays are created and removed only while every node is up, until the replicated catalog is here")
                 .retry_after_ms(500)
         })
-    }
-
-    /// A receiver that sees every opened and closed link.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
     }
 
     /// Keeps one link open for as long as the future is polled; `greet` runs on every new link before others see it.
@@ -108,7 +101,6 @@ impl Links {
         if let Some(slot) = self.open.write().get_mut(index) {
             *slot = link;
         }
-        self.changed.send_modify(|version| *version += 1);
     }
 }
 

@@ -42,7 +42,7 @@ impl Node {
     ///
     /// [`ErrorCode::ConfigInvalid`] when the identity does not fit the config, [`ErrorCode::FileFailed`], and those of
     /// binding the port.
-    pub async fn start(config: Config) -> Result<Self, Failure> {
+    pub fn start(config: Config) -> Result<Self, Failure> {
         let clock = Clock::start();
         let identity = Identity::load(&config.identity, CERTIFICATE_LIFETIME, clock.wall())?;
         check_identity(&config, &identity)?;

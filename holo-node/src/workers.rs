@@ -114,8 +114,7 @@ mod tests {
     fn a_full_queue_refuses_with_a_time_to_try_again() {
         let workers = Workers::start(1).unwrap();
         let (release, gate) = crossbeam_channel::bounded::<()>(0);
-        let blocked = gate.clone();
-        workers.submit(move || drop(blocked.recv())).unwrap();
+        workers.submit(move || drop(gate.recv())).unwrap();
         let refused =
             (0..=limits::RUNS_QUEUED_MAX + 1).find_map(|_| workers.submit(|| {}).err()).unwrap();
         assert_eq!(refused.code, ErrorCode::Overloaded);

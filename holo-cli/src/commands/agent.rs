@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     let config = Config::load(&args.config)?;
     let name = config.name.clone();
-    let node = Node::start(config).await?;
+    let node = Node::start(config)?;
     let ready = Ready { name, node: node.id().to_string(), address: node.local_addr().to_string() };
     if args.supervised || context.output.is_json() {
         context.output.json_line(&ready);
