@@ -112,7 +112,7 @@ impl Arena {
 
     /// Brings up to `bytes` bytes of fresh frames into memory, as idle frames, so that the first writes do not wait
     /// for page faults. Returns the bytes brought in: fewer when the budget ends before. Blocks for about a
-    /// millisecond per 2 MiB.
+    /// millisecond per MiB.
     pub fn prefault(&self, bytes: u64) -> u64 {
         let mut left = bytes.div_ceil(PAGE);
         let mut done = 0;

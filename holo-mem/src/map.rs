@@ -16,8 +16,6 @@ use holo_core::PAGE_BYTES;
 
 /// Frames of an extent, which has the size of a huge page.
 pub(crate) const EXTENT_FRAMES: u32 = 32;
-/// Bytes of an extent.
-const EXTENT_BYTES: usize = EXTENT_FRAMES as usize * PAGE_BYTES;
 
 /// A mapping of whole frames, given back on drop. It hands out no bytes itself: slots do.
 struct Mapping {
@@ -144,7 +142,9 @@ mod os {
         mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap},
     };
 
-    use super::EXTENT_BYTES;
+    use super::{EXTENT_FRAMES, PAGE_BYTES};
+
+    const EXTENT_BYTES: usize = EXTENT_FRAMES as usize * PAGE_BYTES;
 
     /// The address space that holds the mapping and the gaps that align it.
     pub(super) struct Reservation {

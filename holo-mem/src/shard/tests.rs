@@ -424,7 +424,7 @@ fn apply(shard: &Shard, model: &mut [u8], snapshots: &mut Vec<(ShardSnapshot, Ve
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 96 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 48 }))]
 
     #[test]
     fn a_shard_behaves_like_a_plain_vector(ops in proptest::collection::vec(op(), 1..40)) {
