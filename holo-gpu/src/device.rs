@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wgpu::{
-    Adapter, Backends, BindGroupDescriptor, BindGroupEntry, Buffer, BufferBinding,
-    BufferDescriptor, BufferUsages, CommandEncoderDescriptor, ComputePassDescriptor,
-    ComputePipeline, ComputePipelineDescriptor, Device, DeviceDescriptor, ErrorFilter, Features,
-    Instance, InstanceDescriptor, MapMode, PipelineCompilationOptions, PollType, Queue,
-    ShaderModuleDescriptor, ShaderSource,
+    Adapter, Backends, BindGroupDescriptor, BindGroupEntry, BindGroupLayout,
+    BindGroupLayoutDescriptor, BindGroupLayoutEntry, BindingType, Buffer, BufferBinding,
+    BufferBindingType, BufferDescriptor, BufferUsages, CommandEncoderDescriptor,
+    ComputePassDescriptor, ComputePipeline, ComputePipelineDescriptor, Device, DeviceDescriptor,
+    ErrorFilter, Features, Instance, InstanceDescriptor, MapMode, PipelineCompilationOptions,
+    PipelineLayout, PipelineLayoutDescriptor, PollType, Queue, ShaderModuleDescriptor,
+    ShaderSource, ShaderStages,
 };
 
 use crate::protocol::{PAYLOAD_BYTES_MAX, Run};
@@ -24,6 +26,8 @@ pub(crate) struct Gpu {
     device: Device,
     queue: Queue,
     report: AdapterReport,
+    bindings: BindGroupLayout,
+    layout: PipelineLayout,
     pipelines: BTreeMap<String, ComputePipeline>,
     params: Slot,
     data: Slot,
@@ -80,8 +84,11 @@ impl Gpu {
             buffer_bytes_max: limits.max_buffer_size,
         };
         let input = BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let (bindings, layout) = layouts(&device);
         let mut gpu = Self {
             device,
+            bindings,
+            layout,
             queue,
             report,
             pipelines: BTreeMap::new(),
@@ -144,7 +151,7 @@ impl Gpu {
             .collect();
         let group = self.device.create_bind_group(&BindGroupDescriptor {
             label: None,
-            layout: &pipeline.get_bind_group_layout(0),
+            layout: &self.bindings,
             entries: &entries,
         });
         let mut encoder =
@@ -195,7 +202,7 @@ impl Gpu {
         });
         let pipeline = self.device.create_compute_pipeline(&ComputePipelineDescriptor {
             label: None,
-            layout: None,
+            layout: Some(&self.layout),
             module: &module,
             entry_point: Some("main"),
             compilation_options: PipelineCompilationOptions::default(),
@@ -233,6 +240,30 @@ impl Gpu {
             None => result,
         }
     }
+}
+
+/// The three bindings of every kernel, used or not: `bindings.wgsl`.
+fn layouts(device: &Device) -> (BindGroupLayout, PipelineLayout) {
+    let entry = |(binding, read_only): (u32, bool)| BindGroupLayoutEntry {
+        binding,
+        visibility: ShaderStages::COMPUTE,
+        ty: BindingType::Buffer {
+            ty: BufferBindingType::Storage { read_only },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    };
+    let bindings = device.create_bind_group_layout(&BindGroupLayoutDescriptor {
+        label: None,
+        entries: &[(0, true), (1, true), (2, false)].map(entry),
+    });
+    let layout = device.create_pipeline_layout(&PipelineLayoutDescriptor {
+        label: None,
+        bind_group_layouts: &[Some(&bindings)],
+        ..PipelineLayoutDescriptor::default()
+    });
+    (bindings, layout)
 }
 
 impl Slot {

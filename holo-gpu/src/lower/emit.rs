@@ -89,7 +89,9 @@ pub(super) fn binary(op: BinaryOp, dtype: DType, a: &str, b: &str) -> Result<Str
         Carrier::Signed => binary_word(op, "i32", dtype, a, b),
         Carrier::Unsigned => binary_word(op, "u32", dtype, a, b),
     };
-    Ok(wrapped(dtype, value))
+    // The smaller or larger of two is one of them; the identity of a reduction is outside the range of a small dtype.
+    let in_range = matches!(op, BinaryOp::Min | BinaryOp::Max);
+    Ok(if in_range { value } else { wrapped(dtype, value) })
 }
 
 /// For bool the IR knows and, or, xor, min and max.

@@ -9,6 +9,7 @@ mod carrier;
 mod emit;
 mod fold;
 mod kernel;
+mod library;
 
 #[cfg(test)]
 mod tests;
@@ -79,14 +80,13 @@ pub fn lower_to_wgsl(program: &Program) -> Result<Kernel, GpuError> {
         Stage::Elements(dtype) => emit::store_entry(dtype),
         Stage::Partials { reduction, element } => emit::reduce_entry(reduction, element)?,
     };
-    let source = [HEADER, INTEGER64, FLOAT32, &element, &entry].join("\n");
+    let own = [element, entry].join("\n");
+    let source = [HEADER, &library::needed_by(&own), &own].join("\n");
     let inputs = program.inputs().iter().map(|input| input.dtype).collect();
     Ok(Kernel::new(source, lowering.constants, inputs, stage))
 }
 
 const HEADER: &str = include_str!("bindings.wgsl");
-const INTEGER64: &str = include_str!("integer64.wgsl");
-const FLOAT32: &str = include_str!("float32.wgsl");
 
 /// The nodes that the root needs: what nobody uses need not fit a GPU.
 fn live_nodes(program: &Program) -> Vec<bool> {

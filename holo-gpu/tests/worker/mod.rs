@@ -9,10 +9,13 @@ use holo_gpu::{AdapterReport, GpuError, GpuWorker};
 /// Long enough for a software device that compiles on a busy machine.
 pub(crate) const PATIENT: Duration = Duration::from_secs(120);
 
+/// The worker's executable.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-worker-for-tests");
+
 /// A worker that behaves as `args` say: see `program.rs`.
 pub(crate) fn worker(args: &[&str], watchdog: Duration) -> GpuWorker {
     let args = args.iter().map(OsString::from).collect();
-    GpuWorker::new(PathBuf::from(env!("CARGO_BIN_EXE_gpu-worker-for-tests")), args, watchdog)
+    GpuWorker::new(PathBuf::from(PROGRAM), args, watchdog)
 }
 
 /// A worker with any adapter at all, or `None` where the machine has none.

@@ -16,11 +16,11 @@ fn main() -> ExitCode {
     }
     match args.get(1).map_or("", String::as_str) {
         "gpu-worker" => holo_gpu::worker_main(),
-        "hang" => read_for_ever(),
+        "hang" | "killed-hang" | "cancelled-hang" => read_for_ever(),
         "garbage" => answer_with(&[4, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]),
         "oversized" => answer_with(&[0xff; 8]),
         "nothing" => answer_with(&[0; 8]),
-        "closed-input" => ExitCode::from(3),
+        "says-why" => say_why(),
         _ => ExitCode::from(64),
     }
 }
@@ -41,4 +41,9 @@ fn answer_with(bytes: &[u8]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     read_for_ever()
+}
+
+fn say_why() -> ExitCode {
+    let said = std::io::stderr().write_all(b"the driver is on fire\n");
+    if said.is_ok() { ExitCode::from(3) } else { ExitCode::FAILURE }
 }
