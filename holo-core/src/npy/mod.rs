@@ -12,7 +12,7 @@ use literal::Fields;
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// The header's end and with it the first element lie on a multiple of this.
 const ALIGNMENT: usize = 64;
-/// Bytes that [`NpyHeader::elements_offset`] needs.
+/// Bytes that [`NpyHeader::data_offset`] needs.
 const PREFIX_BYTES: usize = 12;
 
 /// What the header of a `.npy` file says, checked.
@@ -37,7 +37,7 @@ impl NpyHeader {
     ///
     /// [`ErrorCode::UnsupportedFormat`] when it is no `.npy` file or of a version that we do not know,
     /// [`ErrorCode::TooLarge`] past [`limits::NPY_HEADER_BYTES_MAX`].
-    pub fn elements_offset(prefix: &[u8]) -> Result<usize, Failure> {
+    pub fn data_offset(prefix: &[u8]) -> Result<usize, Failure> {
         let (start, len) = text_place(prefix)?;
         Ok(start + len)
     }
@@ -77,12 +77,12 @@ impl NpyHeader {
         !self.big_endian && (!self.fortran_order || self.shape.dims().len() < 2)
     }
 
-    /// The elements in C order, little-endian, bools as 0 and 1. Takes memory for a second copy when axes turn.
+    /// The elements in C order, little-endian, bools as 0 and 1: a converted copy.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::UnsupportedFormat`] when `data` has not exactly [`Self::data_bytes`] bytes.
-    pub fn to_c_order_le(&self, mut data: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    pub fn to_c_order_le(&self, data: &[u8]) -> Result<Vec<u8>, Failure> {
         if data.len() as u64 != self.data_bytes() {
             return Err(unsupported(format!(
                 "{} bytes of elements, shape {} of {} has {}",
@@ -92,6 +92,7 @@ impl NpyHeader {
                 self.data_bytes()
             )));
         }
+        let mut data = data.to_vec();
         if self.dtype == DType::Bool {
             for byte in &mut data {
                 *byte = u8::from(*byte != 0);

@@ -25,7 +25,7 @@ fn all_versions_are_read_and_elements_begin_where_the_header_ends() {
             (DType::F32, true, true)
         );
         assert_eq!(header.data_offset, bytes.len());
-        assert_eq!(NpyHeader::elements_offset(&bytes).unwrap(), bytes.len());
+        assert_eq!(NpyHeader::data_offset(&bytes).unwrap(), bytes.len());
         assert_eq!(header.data_bytes(), 24);
     }
     let one = file(1, "{\"shape\":(5L,),\"descr\":\"|b1\",\"fortran_order\":False}");
@@ -130,8 +130,8 @@ proptest! {
         }
         let header = NpyHeader { shape, dtype: DType::U32, big_endian: true, fortran_order: true, data_offset: 0 };
         let expected: Vec<u8> = (0..elems).flat_map(u32::to_le_bytes).collect();
-        prop_assert_eq!(header.to_c_order_le(data).unwrap(), expected);
-        prop_assert_eq!(header.to_c_order_le(vec![0]).is_err(), header.data_bytes() != 1);
+        prop_assert_eq!(header.to_c_order_le(&data).unwrap(), expected);
+        prop_assert_eq!(header.to_c_order_le(&[0]).is_err(), header.data_bytes() != 1);
     }
 
     #[test]
