@@ -1,12 +1,14 @@
 //! One child process and the two pipes to it. Every wait has a deadline.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -20,6 +22,9 @@ use crate::protocol::{self, PREFIX_BYTES, Reply, Request};
 /// Bytes kept of what a worker writes to its standard error.
 const LAST_WORDS_BYTES_MAX: usize = 2 << 10;
 
+/// How long a worker that has closed its pipes may take to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// A running worker. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -28,6 +33,8 @@ pub(crate) struct Child {
     requests: ChildStdin,
     replies: ChildStdout,
     last_words: Arc<Mutex<VecDeque<u8>>>,
+    /// Closed once everything that the worker said is in `last_words`.
+    silence: Receiver<Infallible>,
 }
 
 /// Kills the process it was made for, and never another one that got its number later.
@@ -107,10 +114,11 @@ impl Child {
             }
         };
         let last_words = Arc::default();
-        let child = Self { process, killer, requests, replies, last_words };
+        let (speaking, silence) = sync_channel(0);
+        let child = Self { process, killer, requests, replies, last_words, silence };
         set_nonblocking(&child.requests)?;
         set_nonblocking(&child.replies)?;
-        keep_last_words(errors, Arc::clone(&child.last_words))?;
+        keep_last_words(errors, Arc::clone(&child.last_words), speaking)?;
         Ok(child)
     }
 
@@ -185,6 +193,9 @@ impl Child {
             Ok(_) => "it closed its pipes".to_owned(),
             Err(error) => error.to_string(),
         };
+        // The process is gone, so the pipe ends too, unless it left a process of its own behind.
+        let quiet = self.silence.recv_timeout(GRACE);
+        tracing::trace!(?quiet, "last words of a GPU worker");
         let words: Vec<u8> = self.last_words.lock().iter().copied().collect();
         let last_words = String::from_utf8_lossy(&words).into_owned();
         GpuError::WorkerDied { status, during: deadline.during, last_words }
@@ -202,7 +213,7 @@ impl Drop for Child {
 
 /// A process that closed its pipes is about to end by itself: its own exit status says more than our SIGKILL.
 fn grace(deadline: Deadline) -> Deadline {
-    Deadline { at: now() + Duration::from_secs(2), ..deadline }
+    Deadline { at: now() + GRACE, ..deadline }
 }
 
 /// Waits until the descriptor is ready, has failed, or the deadline has passed.
@@ -233,8 +244,10 @@ fn set_nonblocking(descriptor: &impl AsFd) -> Result<(), GpuError> {
 fn keep_last_words(
     mut errors: impl Read + Send + 'static,
     kept: Arc<Mutex<VecDeque<u8>>>,
+    speaking: SyncSender<Infallible>,
 ) -> Result<(), GpuError> {
     let drain = move || {
+        let _closed_at_the_end = speaking;
         let mut bytes = [0; 4096];
         while let Ok(read @ 1..) = errors.read(&mut bytes) {
             tracing::debug!(text = %String::from_utf8_lossy(&bytes[..read]), "GPU worker");

@@ -10,6 +10,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 /// The limit is on data, not on address space: vendors' drivers reserve hundreds of gigabytes of addresses and map
 /// the device's memory as shared, and neither counts as data. Mesa's lavapipe keeps its buffers and compiled code in
 /// private memory, where it counts.
+///
+/// Measured with lavapipe: an idle worker has 125 MiB of data. A shader with 1.6 GB of workgroup memory, which wgpu 30
+/// lets pass and which drives an unlimited process to 23 GB, ends this one by a failed allocation at 3.1 GiB.
 const DATA_BYTES_MAX: u64 = 4 << 30;
 
 /// Limits the memory of this process.

@@ -1,5 +1,7 @@
 //! Lowering needs no adapter: every kernel must be valid WGSL, and say no where a GPU cannot follow.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "programs/mod.rs"]
 mod programs;
 

@@ -1,5 +1,12 @@
 //! The worker as a process: absent drivers, hangs, kills and garbage. None of it needs an adapter, unless it says so.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says aloud what it skips"
+)]
+
 #[path = "worker/mod.rs"]
 mod worker;
 
@@ -206,6 +213,23 @@ fn a_dropped_handle_leaves_no_process() {
     assert_answers(&worker);
     drop(worker);
     assert_eq!(workers_running("dropped"), []);
+}
+
+#[test]
+fn a_worker_has_a_memory_limit_and_leaves_no_core_dump() {
+    let marker = Marker::of("limits");
+    fs::write(&marker.0, b"").unwrap();
+    let Some(_) = worker_with_adapter("the limits of a worker") else { return };
+    let worker = worker(&["limits", &marker.0], PATIENT);
+    worker.adapter().unwrap();
+    let pid = running_worker("limits").as_raw_nonzero();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let limit_of = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.split_whitespace().next()).map(str::to_owned)
+    };
+    assert_eq!(limit_of("Max data size").as_deref(), Some("4294967296"), "{limits}");
+    assert_eq!(limit_of("Max core file size").as_deref(), Some("0"), "{limits}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use holo_core::expr::{BinaryOp, NodeIndex, Op, UnaryOp, evaluate};
 use holo_core::{DType, Scalar};
 
 use super::Bench;
-use super::programs::{Numbers, X, Y, bytes_of, edges, program};
+use super::arrays::{bytes_of, edges};
+use super::programs::{Numbers, X, Y, program};
 
 /// Smallest positive normal `float32`: below it a GPU may flush to zero.
 const NORMAL_MIN: f64 = 1.175_494_350_822_287_5e-38;

@@ -4,10 +4,8 @@ use holo_core::expr::{BinaryOp, CompareOp, NodeIndex, Op, Program, UnaryOp};
 use holo_core::{DType, Scalar};
 
 use super::Bench;
-use super::programs::{
-    BINARY, COMPARE, DTYPES, Numbers, UNARY, X, Y, bytes_of, edges, program, random_elements,
-    random_program,
-};
+use super::arrays::{bytes_of, edges, random_elements};
+use super::programs::{BINARY, COMPARE, DTYPES, Numbers, UNARY, X, Y, program, random_program};
 
 /// Both operands of every pair of edge values.
 fn pairs(dtype: DType) -> (Vec<u8>, Vec<u8>, usize) {
@@ -198,8 +196,8 @@ fn random_exact_programs_match_the_interpreter() {
         let size = dtypes.len() + 4 + numbers.below(24);
         let program = random_program(&mut numbers, &dtypes, size, None, |op, dtype| {
             // Bits that become a float may be a subnormal or a NaN of any kind.
-            !is_approximate(op, dtype)
-                && !(dtype == DType::F32 && matches!(op, Op::Reinterpret(..) | Op::Const(_)))
+            let any_float = dtype == DType::F32 && matches!(op, Op::Reinterpret(..) | Op::Const(_));
+            !any_float && !is_approximate(op, dtype)
         });
         let arrays: Vec<Vec<u8>> =
             dtypes.iter().map(|dtype| random_elements(&mut numbers, *dtype, length)).collect();

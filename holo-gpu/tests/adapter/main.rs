@@ -1,11 +1,19 @@
 //! Kernels on an adapter, through the real worker process, against the interpreter and against the host's `float64`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says aloud what it skips"
+)]
+
 #[path = "../programs/mod.rs"]
 mod programs;
 #[path = "../worker/mod.rs"]
 mod worker;
 
 mod accuracy;
+mod arrays;
 mod elements;
 mod reductions;
 

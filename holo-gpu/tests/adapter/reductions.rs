@@ -4,9 +4,8 @@ use holo_core::expr::{BinaryOp, Op, Reduction};
 use holo_core::{DType, Scalar};
 
 use super::Bench;
-use super::programs::{
-    DTYPES, Numbers, REDUCTIONS, X, Y, bytes_of, edges, program, random_elements,
-};
+use super::arrays::{bytes_of, edges, random_elements};
+use super::programs::{DTYPES, Numbers, REDUCTIONS, X, Y, program};
 
 const LENGTHS: [usize; 12] = [0, 1, 2, 63, 64, 65, 255, 256, 257, 4095, 4097, 65_535 * 3 + 7];
 
