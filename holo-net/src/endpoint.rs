@@ -312,7 +312,7 @@ impl EndpointShared {
             }
             Ok(Err(failure)) => tracing::debug!(%address, %failure, "newcomer not admitted"),
             Err(_elapsed) => {
-                tracing::debug!(%address, "newcomer did not finish its handshake in time")
+                tracing::debug!(%address, "newcomer did not finish its handshake in time");
             }
         }
     }

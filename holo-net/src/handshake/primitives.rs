@@ -31,7 +31,7 @@ impl CryptoResolver for Resolver {
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         match choice {
             DHChoice::Curve25519 => Some(Box::new(X25519::default())),
-            _ => None,
+            DHChoice::Curve448 => None,
         }
     }
 
