@@ -13,3 +13,6 @@ pub use messages::{
     ModuleQuery, ModuleStatus, NodeEntry, NodeStatus, OperandBinding, PageDigests, PutRange,
     RunReply, RunShards, ShardPartial, Shutdown, StatusQuery, TableBody, WriteShard,
 };
+
+#[cfg(test)]
+mod tests;

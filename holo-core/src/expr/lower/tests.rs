@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use crate::expr::{BinaryOp, Input, NodeIndex, Op, Program, UnaryOp, evaluate, lower};
 use crate::{DType, limits};
 
+/// A function of the platform's library.
+type Reference = fn(f64) -> f64;
+
 fn unary(op: UnaryOp, dtype: DType) -> Program {
     let input = Input { name: "x".into(), dtype };
     Program::new(vec![input], vec![Op::Input(0), Op::Unary(op, NodeIndex(0))], NodeIndex(1), None)
@@ -96,7 +99,7 @@ fn worst(values: &[f64], got: &[f64], expected: impl Fn(f64) -> f64) -> (u64, f6
 
 #[test]
 fn float64_functions_are_within_two_units_in_the_last_place() {
-    let cases: [(UnaryOp, fn(f64) -> f64, Vec<f64>); 10] = [
+    let cases: [(UnaryOp, Reference, Vec<f64>); 10] = [
         (UnaryOp::Exp, f64::exp, draw(200_000, between(-746.0, 710.0))),
         (UnaryOp::Exp, f64::exp, draw(200_000, between(-1.5, 1.5))),
         (UnaryOp::Log, f64::ln, draw(200_000, |bits| f64::from_bits(bits >> 1))),
@@ -120,7 +123,7 @@ fn float64_functions_are_within_two_units_in_the_last_place() {
 fn sine_keeps_its_relative_accuracy_next_to_multiples_of_pi() {
     let multiples = (1..600_000).map(|n| f64::from(n) * std::f64::consts::FRAC_PI_2);
     let values: Vec<f64> = multiples.filter(|x| *x < 1_048_576.0).collect();
-    for (op, expected) in [(UnaryOp::Sin, f64::sin as fn(f64) -> f64), (UnaryOp::Cos, f64::cos)] {
+    for (op, expected) in [(UnaryOp::Sin, f64::sin as Reference), (UnaryOp::Cos, f64::cos)] {
         let got = run64(&unary(op, DType::F64), &[&values]);
         let (distance, at) = worst(&values, &got, expected);
         assert!(distance <= 2, "{op:?} of {at:e} is {distance} units off");
@@ -130,7 +133,7 @@ fn sine_keeps_its_relative_accuracy_next_to_multiples_of_pi() {
 #[test]
 #[expect(clippy::cast_possible_truncation, reason = "float32 test values are drawn as float64")]
 fn float32_functions_are_the_rounded_float64_ones() {
-    let functions: [(UnaryOp, fn(f64) -> f64, f64); 5] = [
+    let functions: [(UnaryOp, Reference, f64); 5] = [
         (UnaryOp::Exp, f64::exp, 110.0),
         (UnaryOp::Log, f64::ln, 1e30),
         (UnaryOp::Sin, f64::sin, 1e6),
@@ -211,7 +214,7 @@ fn special_values_are_those_of_the_platform_bit_for_bit() {
             || distance64(got, expected) <= 1
                 && got.is_sign_negative() == expected.is_sign_negative()
     };
-    let functions: [(UnaryOp, fn(f64) -> f64); 5] = [
+    let functions: [(UnaryOp, Reference); 5] = [
         (UnaryOp::Exp, f64::exp),
         (UnaryOp::Log, f64::ln),
         (UnaryOp::Tanh, f64::tanh),
@@ -267,7 +270,7 @@ fn a_program_that_would_grow_too_large_is_refused() {
     let inputs = vec![Input { name: "x".into(), dtype: DType::F64 }];
     let refused = Program::new(inputs, ops, root, None).unwrap_err();
     assert_eq!(refused.code, crate::ErrorCode::TooLarge);
-    assert!(limits::EXPR_LOWERED_NODES_MAX < 100 * 120);
+    const { assert!(limits::EXPR_LOWERED_NODES_MAX < 100 * 120) };
 }
 
 proptest! {
