@@ -80,15 +80,11 @@ class Array(Lazy):
         check_limit(self.nbytes, limit, f"array {self.name}")
         return self._native.read(0, self.size).view(self._dtype).reshape(self.shape)
 
-    def compute(
-        self, *, limit: int | None = IMPLICIT_BYTES_MAX, device: str = "auto"
-    ) -> np.ndarray[Any, Any]:
+    def compute(self, *, limit: int | None = IMPLICIT_BYTES_MAX, device: str = "auto") -> np.ndarray[Any, Any]:
         """All elements, in this process; there is nothing to compute."""
         return self.to_numpy(limit=limit)
 
-    def store(
-        self, name: str | None = None, *, out: Array | None = None, device: str = "auto"
-    ) -> Array:
+    def store(self, name: str | None = None, *, out: Array | None = None, device: str = "auto") -> Array:
         """A copy of the array on the cluster."""
         if out is not None and out._id == self._id:
             return self
@@ -193,10 +189,7 @@ class Array(Lazy):
 
     def __repr__(self) -> str:
         shards = "1 shard" if self.shards == 1 else f"{self.shards} shards"
-        return (
-            f"<holocompute.Array {self.name!r} shape={self.shape} {self.dtype}, "
-            f"{readable(self.nbytes)} in {shards}>"
-        )
+        return f"<holocompute.Array {self.name!r} shape={self.shape} {self.dtype}, {readable(self.nbytes)} in {shards}>"
 
     def _repr_html_(self) -> str:
         rows = [
@@ -213,9 +206,7 @@ class Array(Lazy):
         return f"<table>{body}</table>"
 
     def __reduce__(self) -> Any:
-        raise NotSupported(
-            "pickling a distributed array", f"open it by its name in the other process: {self.name!r}"
-        )
+        raise NotSupported("pickling a distributed array", f"open it by its name in the other process: {self.name!r}")
 
 
 class Index:

@@ -117,9 +117,7 @@ class Cluster:
         """An array of ones; options as for :meth:`zeros`."""
         return self.full(shape, 1, dtype, **options)
 
-    def full(
-        self, shape: int | Sequence[int], value: Any, dtype: Any = None, **options: Any
-    ) -> Array:
+    def full(self, shape: int | Sequence[int], value: Any, dtype: Any = None, **options: Any) -> Array:
         """An array of one value; options as for :meth:`zeros`."""
         dtype = check_dtype(np.asarray(value).dtype if dtype is None else dtype)
         array = self.zeros(shape, dtype, **options)
@@ -307,9 +305,7 @@ class Cluster:
             self._temporary.add(name)
         return Array(self, native, owned=owned)
 
-    def _create_beside(
-        self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> _native.NativeArray | None:
+    def _create_beside(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _native.NativeArray | None:
         known = self._beside.get(shape, {})
         for other in list(known):
             try:
@@ -335,9 +331,7 @@ class Cluster:
             self._native.forget(name)
         self._unknown(name)
 
-    def _run(
-        self, text: str, arrays: list[tuple[str, Array]], out: Array | None, device: str
-    ) -> dict[str, Any]:
+    def _run(self, text: str, arrays: list[tuple[str, Array]], out: Array | None, device: str) -> dict[str, Any]:
         inputs = [(name, array._native) for name, array in arrays]
         output = None if out is None else out._native
         return self._native.run_expression(text, inputs, output, device, (None, None))

@@ -15,9 +15,7 @@ class HoloError(Exception):
         retryable: Whether the same call may succeed later and has done nothing so far.
     """
 
-    def __init__(
-        self, code: str, message: str, help: str | None = None, retryable: bool = False
-    ) -> None:
+    def __init__(self, code: str, message: str, help: str | None = None, retryable: bool = False) -> None:
         text = f"[{code}] {message}" if help is None else f"[{code}] {message}\n  help: {help}"
         super().__init__(text)
         self.code = code

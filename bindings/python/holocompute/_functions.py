@@ -172,6 +172,8 @@ def apply_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...]) -> Lazy:
     refuse(f"numpy.{name}", _UFUNC_INSTEAD.get(name, f"one of {_KNOWN}, or read slices with a[...]"))
 
 
+_NO_VALUE = getattr(np, "_NoValue", None)
+
 _REDUCTIONS = {
     np.sum: "sum",
     np.prod: "prod",
@@ -201,7 +203,7 @@ _FUNCTION_INSTEAD = {
 def apply_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A NumPy function of lazy values."""
     # NumPy fills in its own marker where the caller said nothing.
-    given = {key: value for key, value in kwargs.items() if value is not np._NoValue}
+    given = {key: value for key, value in kwargs.items() if value is not _NO_VALUE}
     if function in _REDUCTIONS and len(args) == 1 and not set(given) - {"axis"}:
         return Reduction(_REDUCTIONS[function], args[0], given.get("axis"))
     if function is np.where and len(args) == 3 and not given:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
@@ -21,14 +21,14 @@ IMPLICIT_BYTES_MAX = 256 << 20
 SHIPPED_BYTES_MAX = 4 << 20
 #: Bytes of an expression's text that the nodes accept.
 TEXT_BYTES_MAX = 16 << 10
+#: Operations and operands of an expression that the nodes accept.
+OPERATIONS_MAX = 1024
 #: Characters of an expression above which it becomes a statement of its own.
 LINE_CHARS_MAX = 100
 
-DTYPES = tuple(
-    np.dtype(name)
-    for name in (
-        "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()
-    )
+DTYPES = (
+    *(np.dtype(kind) for kind in (np.bool_, np.int8, np.int16, np.int32, np.int64)),
+    *(np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32, np.uint64, np.float32, np.float64)),
 )
 
 _INSTEAD = {
@@ -98,7 +98,10 @@ class Lazy:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        text, arrays = self._program()
+        try:
+            text, arrays = self._program()
+        except HoloError:
+            return f"<holocompute.Expr of too many operations, shape={self.shape}, lazy>"
         where = ", ".join(f"{name}={array.name}" for name, array in arrays)
         return f"<holocompute.Expr {shortened(text)} with {where} shape={self.shape} {self.dtype}, lazy>"
 
@@ -109,9 +112,7 @@ class Lazy:
 
     # -- results -------------------------------------------------------------------------------
 
-    def compute(
-        self, *, limit: int | None = IMPLICIT_BYTES_MAX, device: str = "auto"
-    ) -> np.ndarray[Any, Any]:
+    def compute(self, *, limit: int | None = IMPLICIT_BYTES_MAX, device: str = "auto") -> np.ndarray[Any, Any]:
         """Computes on the nodes and reads the result into this process.
 
         Args:
@@ -125,9 +126,7 @@ class Lazy:
         """The elements in this process; the same as :meth:`compute`."""
         return self.compute(limit=limit)
 
-    def store(
-        self, name: str | None = None, *, out: Array | None = None, device: str = "auto"
-    ) -> Array:
+    def store(self, name: str | None = None, *, out: Array | None = None, device: str = "auto") -> Array:
         """Computes on the nodes and leaves the result there.
 
         Args:
@@ -160,9 +159,7 @@ class Lazy:
 
     def __bool__(self) -> bool:
         if self.size != 1:
-            raise ValueError(
-                "the truth of an array with several elements is ambiguous; use x.any() or x.all()"
-            )
+            raise ValueError("the truth of an array with several elements is ambiguous; use x.any() or x.all()")
         return bool(self.item())
 
     def __float__(self) -> float:
@@ -348,9 +345,7 @@ class Lazy:
         target[...] = value
         return target
 
-    def __array_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         from holocompute import _functions
 
         return _functions.apply_function(function, args, kwargs)
@@ -454,18 +449,20 @@ def write_program(root: Lazy, function: str | None = None) -> tuple[str, list[tu
                 statements.append(f"t{len(statements)} = {text}")
                 text = f"t{len(statements) - 1}"
         else:
-            if node._id not in names:
-                names[node._id] = f"a{len(names)}"
-                arrays.append((names[node._id], node))
-            text = names[node._id]
+            array = cast("Array", node)
+            if array._id not in names:
+                names[array._id] = f"a{len(names)}"
+                arrays.append((names[array._id], array))
+            text = names[array._id]
         texts[id(node)] = text
     value = texts[id(root)]
     if function is not None:
         value = f"{function}({value})"
     elif isinstance(root, (Binary, Unary)):
         value = value[1:-1]
-    text = "; ".join([*statements, value])
-    if len(text) > TEXT_BYTES_MAX:
+    # Lines, so that an error of the nodes' parser points into a short one.
+    text = "\n".join([*statements, value])
+    if len(text) > TEXT_BYTES_MAX or len(order) > OPERATIONS_MAX:
         raise HoloError(
             "HC1009",
             f"an expression of {len(order)} operations",
@@ -606,6 +603,7 @@ def as_operand(value: Any, beside: Lazy) -> Lazy:
     if isinstance(value, (numbers.Number, np.generic)) or np.ndim(value) == 0:
         return Const(value)
     values = np.asarray(value)
+    check_dtype(values.dtype)
     if values.shape != beside.shape:
         raise NotSupported(
             f"broadcasting shape {values.shape} to {beside.shape}",
@@ -638,7 +636,7 @@ def literal(value: Any) -> str:
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
     """One of the dtypes that arrays may have, in the machine's byte order."""
-    found = np.dtype(dtype).newbyteorder("=")
+    found: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
     if found not in DTYPES:
         known = ", ".join(known.name for known in DTYPES)
         raise NotSupported(f"dtype {np.dtype(dtype)}", f"one of {known}")
@@ -657,6 +655,7 @@ def check_limit(nbytes: int, limit: int | None, what: str) -> None:
 
 def shortened(text: str) -> str:
     """The beginning of a text, enough to recognise it."""
+    text = text.replace("\n", "; ")
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
