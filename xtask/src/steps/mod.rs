@@ -23,7 +23,7 @@ struct Step {
 }
 
 /// Cheap ones first; each builds on what the ones before it built.
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step { name: "bootstrap", about: "install what is missing", run: bootstrap::run },
     Step { name: "fmt", about: "rustfmt changes nothing", run: rust::fmt },
     Step { name: "tidy", about: "house rules", run: |it| count(&tidy::check(it)?) },
@@ -40,6 +40,7 @@ const STEPS: [Step; 14] = [
     Step { name: "gpu", about: "GPU tests, which may not skip here", run: rust::gpu },
     Step { name: "release", about: "the optimised binaries", run: product::release },
     Step { name: "demo", about: "`holo demo`, as a user runs it", run: product::demo },
+    Step { name: "examples", about: "the Rust examples", run: product::examples },
     Step { name: "python", about: "the wheel in a fresh environment", run: python::wheel },
     Step { name: "notebook", about: "the notebook runs and draws", run: python::notebook },
 ];

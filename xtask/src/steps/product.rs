@@ -7,11 +7,17 @@ use anyhow::{Result, bail};
 use crate::shell;
 use crate::workspace::Workspace;
 
+/// Programs of `examples/`.
+const EXAMPLES: [&str; 2] = ["quadratic_sum", "wasm_vector_add"];
+
 /// Elements of the demo's array.
 const DEMO_ELEMS: u64 = 100_000_000;
 
 pub(super) fn release(workspace: &Workspace) -> Result<String> {
-    shell::run(&mut workspace.cargo(&["build", "--release", "--locked", "--bin", "holo"]))?;
+    // Together, so that both are built from dependencies with the same features.
+    let packages = ["--package", "holo-cli", "--package", "holo-examples"];
+    let mut build = workspace.cargo(&["build", "--release", "--locked", "--bins", "--examples"]);
+    shell::run(build.args(packages))?;
     let binary = workspace.target().join("release/holo");
     let version = shell::run(shell::command(&binary, workspace.root()).arg("--version"))?;
     Ok(version.trim().to_owned())
@@ -30,6 +36,15 @@ pub(super) fn demo(workspace: &Workspace) -> Result<String> {
         bail!("the demo left processes behind: {left:?}");
     }
     Ok(format!("sum {sum}"))
+}
+
+/// Runs the Rust examples, each with a cluster of its own.
+pub(super) fn examples(workspace: &Workspace) -> Result<String> {
+    for name in EXAMPLES {
+        let program = workspace.target().join("release/examples").join(name);
+        shell::run(&mut shell::command(program, workspace.root()))?;
+    }
+    Ok(EXAMPLES.join(", "))
 }
 
 /// Sum of `i*i + 3*i + 1` over `0..elems`, wrapped to 64 bits as the demo's int64 are.

@@ -1,6 +1,6 @@
 //! The Python package as a user gets it: a wheel, installed into a fresh environment.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -12,20 +12,16 @@ use crate::shell;
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "bindings/python";
+const BUILD: &str = "bindings/python/build_wheel.py";
 const NOTEBOOK: &str = "examples/notebooks/first_steps.ipynb";
 const EXECUTE: &str = "xtask/src/steps/execute_notebook.py";
 
-/// Builds the wheel, installs it into a fresh environment and runs the package's tests against it.
+/// Builds the wheel with the `holo` of the step `release` in it, installs it into a fresh environment and runs the
+/// package's tests against it.
 pub(super) fn wheel(workspace: &Workspace) -> Result<String> {
     let wheels = workspace.target().join("wheels");
-    if wheels.exists() {
-        std::fs::remove_dir_all(&wheels)
-            .with_context(|| format!("cannot empty {}", wheels.display()))?;
-    }
-    let tools = workspace.target().join("venv/bin");
-    let mut build = shell::command(tools.join("maturin"), workspace.root());
-    build.args(["build", "--release", "--locked", "--manifest-path", "bindings/python/Cargo.toml"]);
-    build.arg("--interpreter").arg(tools.join("python"));
+    let mut build = shell::command(workspace.target().join("venv/bin/python"), workspace.root());
+    build.arg(BUILD).arg("--holo").arg(workspace.target().join("release/holo"));
     build.arg("--out").arg(&wheels).env("CARGO_TARGET_DIR", workspace.target());
     shell::run(&mut build)?;
     let wheels = files_with_extension(&wheels, "whl")?;
@@ -68,18 +64,9 @@ fn environment(workspace: &Workspace) -> PathBuf {
     workspace.target().join("venv-wheel")
 }
 
-/// The fresh environment's Python, which finds the `holo` that the step `release` built.
+/// The fresh environment's Python.
 fn python(workspace: &Workspace) -> Command {
-    let bin = environment(workspace).join("bin");
-    let mut command = shell::command(bin.join("python"), workspace.root());
-    command.env("HOLO_BIN", workspace.target().join("release/holo"));
-    command.env("PATH", with_path(&bin));
-    command
-}
-
-fn with_path(first: &Path) -> String {
-    let rest = std::env::var("PATH").unwrap_or_default();
-    format!("{}:{rest}", first.display())
+    shell::command(environment(workspace).join("bin/python"), workspace.root())
 }
 
 #[cfg(test)]
