@@ -124,7 +124,7 @@ fn a_worker_that_stops_in_a_launch_is_killed_and_the_next_call_works() {
     let marker = Marker::of("stops");
     fs::write(&marker.0, b"").unwrap();
     // Behaves because of the marker; its first argument makes it findable.
-    let worker = worker(&["stops", &marker.0], Duration::from_secs(20));
+    let worker = worker(&["stops", &marker.0], Duration::from_secs(10));
     assert_eq!(worker.adapter().unwrap(), report);
     let stopped = running_worker("stops");
     kill_process(stopped, Signal::STOP).unwrap();

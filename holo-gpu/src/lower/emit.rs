@@ -82,36 +82,42 @@ pub(super) fn unary(op: UnaryOp, dtype: DType, a: &str) -> Result<String, GpuErr
 
 /// Two operands of one dtype.
 pub(super) fn binary(op: BinaryOp, dtype: DType, a: &str, b: &str) -> Result<String, GpuError> {
-    let value = match Carrier::of(dtype)? {
+    let text = match Carrier::of(dtype)? {
         Carrier::Bool => binary_bool(op, a, b),
         Carrier::Pair => binary_pair(op, dtype, a, b),
         Carrier::Float => binary_float(op, a, b),
         Carrier::Signed => binary_word(op, "i32", dtype, a, b),
         Carrier::Unsigned => binary_word(op, "u32", dtype, a, b),
     };
+    let Some(value) = text else {
+        return Err(GpuError::Unsupported {
+            what: format!("{op:?} is not defined for {dtype}"),
+            help: "cast the operands to a dtype that has it".into(),
+        });
+    };
     // The smaller or larger of two is one of them; the identity of a reduction is outside the range of a small dtype.
     let in_range = matches!(op, BinaryOp::Min | BinaryOp::Max);
     Ok(if in_range { value } else { wrapped(dtype, value) })
 }
 
-/// For bool the IR knows and, or, xor, min and max.
-fn binary_bool(op: BinaryOp, a: &str, b: &str) -> String {
-    match op {
+/// `None` for what the IR does not define, here and below.
+fn binary_bool(op: BinaryOp, a: &str, b: &str) -> Option<String> {
+    Some(match op {
         BinaryOp::And | BinaryOp::Min => format!("{a} && {b}"),
         BinaryOp::Or | BinaryOp::Max => format!("{a} || {b}"),
-        _ => format!("{a} != {b}"),
-    }
+        BinaryOp::Xor => format!("{a} != {b}"),
+        _ => return None,
+    })
 }
 
-fn binary_word(op: BinaryOp, carrier: &str, dtype: DType, a: &str, b: &str) -> String {
+fn binary_word(op: BinaryOp, carrier: &str, dtype: DType, a: &str, b: &str) -> Option<String> {
     let width = bits(dtype);
-    match op {
+    Some(match op {
         BinaryOp::Add => format!("{a} + {b}"),
         BinaryOp::Sub => format!("{a} - {b}"),
         BinaryOp::Mul => format!("{a} * {b}"),
-        BinaryOp::FloorDiv | BinaryOp::Div | BinaryOp::Pow => {
-            format!("{carrier}_floor_div({a}, {b})")
-        }
+        BinaryOp::FloorDiv => format!("{carrier}_floor_div({a}, {b})"),
+        BinaryOp::Div | BinaryOp::Pow => return None,
         BinaryOp::Rem => format!("{carrier}_rem({a}, {b})"),
         BinaryOp::Min => format!("min({a}, {b})"),
         BinaryOp::Max => format!("max({a}, {b})"),
@@ -120,18 +126,17 @@ fn binary_word(op: BinaryOp, carrier: &str, dtype: DType, a: &str, b: &str) -> S
         BinaryOp::Xor => format!("{a} ^ {b}"),
         BinaryOp::Shl => format!("{carrier}_shl({a}, {b}, {width}u)"),
         BinaryOp::Shr => format!("{carrier}_shr({a}, {b}, {width}u)"),
-    }
+    })
 }
 
-fn binary_pair(op: BinaryOp, dtype: DType, a: &str, b: &str) -> String {
+fn binary_pair(op: BinaryOp, dtype: DType, a: &str, b: &str) -> Option<String> {
     let kind = sign_name(dtype);
-    match op {
+    Some(match op {
         BinaryOp::Add => format!("pair_add({a}, {b})"),
         BinaryOp::Sub => format!("pair_sub({a}, {b})"),
         BinaryOp::Mul => format!("pair_mul({a}, {b})"),
-        BinaryOp::FloorDiv | BinaryOp::Div | BinaryOp::Pow => {
-            format!("pair_floor_div_{kind}({a}, {b})")
-        }
+        BinaryOp::FloorDiv => format!("pair_floor_div_{kind}({a}, {b})"),
+        BinaryOp::Div | BinaryOp::Pow => return None,
         BinaryOp::Rem => format!("pair_rem_{kind}({a}, {b})"),
         BinaryOp::Min => format!("select({a}, {b}, pair_lt_{kind}({b}, {a}))"),
         BinaryOp::Max => format!("select({a}, {b}, pair_lt_{kind}({a}, {b}))"),
@@ -140,12 +145,11 @@ fn binary_pair(op: BinaryOp, dtype: DType, a: &str, b: &str) -> String {
         BinaryOp::Xor => format!("{a} ^ {b}"),
         BinaryOp::Shl => format!("pair_shl({a}, {b})"),
         BinaryOp::Shr => format!("pair_shr_{kind}({a}, {b})"),
-    }
+    })
 }
 
-/// Bitwise operations and shifts are not for floats: the IR refuses them.
-fn binary_float(op: BinaryOp, a: &str, b: &str) -> String {
-    match op {
+fn binary_float(op: BinaryOp, a: &str, b: &str) -> Option<String> {
+    Some(match op {
         BinaryOp::Add => format!("{a} + {b}"),
         BinaryOp::Sub => format!("{a} - {b}"),
         BinaryOp::Mul => format!("{a} * {b}"),
@@ -156,9 +160,9 @@ fn binary_float(op: BinaryOp, a: &str, b: &str) -> String {
         BinaryOp::Max => format!("f32_max({a}, {b})"),
         BinaryOp::Pow => format!("f32_pow({a}, {b})"),
         BinaryOp::And | BinaryOp::Or | BinaryOp::Xor | BinaryOp::Shl | BinaryOp::Shr => {
-            format!("f32_nan() * {a} * {b}")
+            return None;
         }
-    }
+    })
 }
 
 fn sign_name(dtype: DType) -> &'static str {
@@ -230,7 +234,8 @@ pub(super) fn cast(from: DType, to: DType, a: &str) -> Result<String, GpuError> 
         (Carrier::Signed, Carrier::Pair) => format!("pair_of_i32({a})"),
         (Carrier::Unsigned, Carrier::Pair) => format!("pair_of_u32({a})"),
         (Carrier::Pair, Carrier::Pair) => a.to_owned(),
-        (Carrier::Signed | Carrier::Unsigned, Carrier::Float) => format!("f32({a})"),
+        (Carrier::Signed, Carrier::Float) => format!("f32_of_i32({a})"),
+        (Carrier::Unsigned, Carrier::Float) => format!("f32_of_u32({a})"),
         (Carrier::Pair, Carrier::Float) if from.is_signed_int() => format!("f32_of_i64({a})"),
         (Carrier::Pair, Carrier::Float) => format!("f32_of_u64({a})"),
         (Carrier::Float, Carrier::Signed) => format!("i32_of_f32({a}, {width}u)"),

@@ -177,15 +177,34 @@ fn pair_rem_signed(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return signed_rest;
 }
 
+// To nearest, ties to even, as drivers' own conversions of more than 24 significant bits are not always.
+fn f32_of_u32(a: u32) -> f32 {
+    let width = 32u - countLeadingZeros(a);
+    if (width <= 24u) {
+        return f32(a);
+    }
+    let surplus = width - 24u;
+    let half = 1u << (surplus - 1u);
+    let rest = a & ((1u << surplus) - 1u);
+    let kept = a >> surplus;
+    let up = rest > half || (rest == half && (kept & 1u) != 0u);
+    return f32(kept + select(0u, 1u, up)) * float_of_bits((127u + surplus) << 23u);
+}
+
+fn f32_of_i32(a: i32) -> f32 {
+    let magnitude = f32_of_u32(bitcast<u32>(abs(a)));
+    return select(magnitude, -magnitude, a < 0);
+}
+
 // To nearest, ties to even: the upper 32 significant bits with the rest as one sticky bit, far below the rounding place.
 fn f32_of_u64(a: vec2<u32>) -> f32 {
     if (a.y == 0u) {
-        return f32(a.x);
+        return f32_of_u32(a.x);
     }
     let n = 32u - countLeadingZeros(a.y);
     let upper = pair_shr_by(a, n, 0u);
     let lost = pair_sub(a, pair_shl_by(upper, n));
-    let rounded = f32(upper.x | select(0u, 1u, lost.x != 0u || lost.y != 0u));
+    let rounded = f32_of_u32(upper.x | select(0u, 1u, lost.x != 0u || lost.y != 0u));
     return rounded * float_of_bits((127u + n) << 23u);
 }
 

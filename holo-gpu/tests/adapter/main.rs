@@ -1,11 +1,6 @@
 //! Kernels on an adapter, through the real worker process, against the interpreter and against the host's `float64`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by panicking, and says aloud what it skips"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../programs/mod.rs"]
 mod programs;

@@ -1,6 +1,7 @@
 //! Handles of the test worker, and the adapter that a test needs.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,7 +30,11 @@ pub(crate) fn worker_with_adapter(test: &str) -> Option<(GpuWorker, AdapterRepor
         Err(GpuError::NoAdapter(why)) => {
             let required = std::env::var("HOLO_REQUIRE_GPU").is_ok_and(|value| value == "1");
             assert!(!required, "HOLO_REQUIRE_GPU=1, but there is no GPU adapter: {why}");
-            eprintln!("SKIPPED {test}: it needs a Vulkan adapter, a software one will do ({why})");
+            // Not eprintln: the test harness would keep it to itself.
+            let line = format!(
+                "SKIPPED {test}: it needs a Vulkan adapter, a software one will do ({why})\n"
+            );
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
             None
         }
         Err(error) => panic!("the worker fails: {error:?}"),
