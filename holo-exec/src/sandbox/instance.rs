@@ -98,6 +98,7 @@ impl Instance {
         dtypes: &[DType],
         control: &RunControl,
     ) -> Result<(), ExecError> {
+        self.sandbox.check_alive()?;
         self.check_task(&task, dtypes)?;
         let tile_elems = task::tile_elems(dtypes.iter().copied());
         let windows = self.windows(dtypes.len(), control)?;
@@ -422,10 +423,7 @@ impl Sandbox {
         control: &RunControl,
         run: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<R>,
     ) -> Result<R, ExecError> {
-        if self.dead {
-            let why = "the sandbox was discarded after an error".into();
-            return Err(ExecError::TaskInvalid { why });
-        }
+        self.check_alive()?;
         let began = self.arm(control);
         let outcome = {
             let _running = self.runtime.ticker.enter();
@@ -433,6 +431,14 @@ impl Sandbox {
         };
         self.time_used += clock::now().duration_since(began);
         outcome.map_err(|error| self.stopped(export, error))
+    }
+
+    fn check_alive(&self) -> Result<(), ExecError> {
+        if self.dead {
+            let why = "the sandbox was discarded after an error".into();
+            return Err(ExecError::TaskInvalid { why });
+        }
+        Ok(())
     }
 
     fn arm(&mut self, control: &RunControl) -> Instant {

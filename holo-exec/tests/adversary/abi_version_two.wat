@@ -1,0 +1,5 @@
+;; Speaks another version of the ABI.
+(module
+  (memory (export "memory") 1)
+  (global (export "holo_abi") i32 (i32.const 2))
+  (func (export "holo_task") (param i32 i32) (result i32) (i32.const 0)))

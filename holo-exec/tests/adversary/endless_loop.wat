@@ -1,0 +1,8 @@
+;; Never ends.
+(module
+
+  (memory (export "memory") 1)
+  (global (export "holo_abi") i32 (i32.const 1))
+  (func (export "holo_task") (param i32 i32) (result i32)
+    (loop $again (br $again))
+    (i32.const 0)))

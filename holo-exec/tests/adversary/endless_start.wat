@@ -1,0 +1,7 @@
+;; Never gets as far as being called.
+(module
+  (memory (export "memory") 1)
+  (global (export "holo_abi") i32 (i32.const 1))
+  (func $start (loop $again (br $again)))
+  (start $start)
+  (func (export "holo_task") (param i32 i32) (result i32) (i32.const 0)))

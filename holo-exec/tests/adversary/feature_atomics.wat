@@ -1,0 +1,6 @@
+;; An atomic instruction.
+(module
+  (memory (export "memory") 1)
+  (global (export "holo_abi") i32 (i32.const 1))
+  (func (export "holo_task") (param i32 i32) (result i32)
+    (i32.atomic.load (i32.const 0))))

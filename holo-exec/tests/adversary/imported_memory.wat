@@ -1,0 +1,8 @@
+;; Wants a memory from outside.
+(module
+  (import "holo" "memory" (memory $theirs 1))
+  (memory (export "memory") 1)
+  (global (export "holo_abi") i32 (i32.const 1))
+  (func (export "holo_task") (param i32 i32) (result i32)
+
+    (i32.const 0)))
