@@ -60,29 +60,58 @@ fn measure(name: &str, profile: Profile, row: Duration) {
             handshakes(&endpoint, server.quic, expected).await
         );
         let connection = endpoint.connect(server.quic, expected, DEADLINE).await.unwrap();
+        let pid = server.child.id();
         let (p50, _) = calls(&connection, 1, row).await;
         println!("  8-byte call, 1 in flight, p50         {p50:7.1} us");
-        let (p50, rate) = calls(&connection, 64, row).await;
-        println!("  8-byte calls, 64 in flight            {rate:7.0} /s, p50 {p50:.0} us");
+        let ((p50, rate), cpu) = with_cpu(pid, row, calls(&connection, 64, row)).await;
+        println!("  8-byte calls, 64 in flight            {rate:7.0} /s, p50 {p50:.0} us, CPU us per call {}", cpu.per(rate / 1e6));
         for (label, bytes, in_flight) in [
             ("64 KiB reads, 1 in flight ", 64 << 10, 1),
             ("64 KiB reads, 64 in flight", 64 << 10, 64),
             ("16 MiB reads, 2 in flight ", 16 << 20, 2),
         ] {
-            let (p50, rate) = reads(&connection, bytes, in_flight, row).await;
-            println!(
-                "  {label}            {rate:7.2} GB/s ({:.2} of TCP), p50 {p50:.0} us",
-                rate / tcp_rate
-            );
+            let ((p50, rate), cpu) = with_cpu(pid, row, reads(&connection, bytes, in_flight, row)).await;
+            let ratio = rate / tcp_rate;
+            println!("  {label}            {rate:7.2} GB/s ({ratio:.2} of TCP), p50 {p50:.0} us, CPU s per GB {}", cpu.per(rate));
         }
-        let (_, rate) = writes(&connection, 16 << 20, 2, row).await;
-        println!(
-            "  16 MiB writes, 2 in flight            {rate:7.2} GB/s ({:.2} of TCP)",
-            rate / tcp_rate
-        );
+        let ((_, rate), cpu) = with_cpu(pid, row, writes(&connection, 16 << 20, 2, row)).await;
+        let ratio = rate / tcp_rate;
+        println!("  16 MiB writes, 2 in flight            {rate:7.2} GB/s ({ratio:.2} of TCP), CPU s per GB {}", cpu.per(rate));
         println!("  link                                  {:?}", connection.stats());
         endpoint.close().await;
     });
+}
+
+/// CPU time of the client and of the server, per second of a row. On a busy machine it says more than a rate.
+struct Cpu {
+    client: f64,
+    server: f64,
+}
+
+impl Cpu {
+    /// Both, per unit of work, of which `rate` were done in a second.
+    fn per(&self, rate: f64) -> String {
+        format!("{:.2} client, {:.2} server", self.client / rate, self.server / rate)
+    }
+}
+
+async fn with_cpu<T>(server: u32, row: Duration, work: impl Future<Output = T>) -> (T, Cpu) {
+    let own = std::process::id();
+    let before = (cpu_seconds(own), cpu_seconds(server));
+    let result = work.await;
+    let seconds = row.as_secs_f64();
+    let cpu = Cpu {
+        client: (cpu_seconds(own) - before.0) / seconds,
+        server: (cpu_seconds(server) - before.1) / seconds,
+    };
+    (result, cpu)
+}
+
+/// CPU seconds of a process so far: fields 14 and 15 of its `stat`, in hundredths.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit(") ").next().unwrap().split(' ').skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
 async fn handshakes(endpoint: &Endpoint, address: SocketAddr, expected: Expected) -> f64 {
@@ -98,7 +127,8 @@ async fn handshakes(endpoint: &Endpoint, address: SocketAddr, expected: Expected
 }
 
 async fn calls(connection: &Connection, in_flight: usize, row: Duration) -> (f64, f64) {
-    repeat(in_flight, row, || {
+    let connection = connection.clone();
+    repeat(in_flight, row, move || {
         let connection = connection.clone();
         async move {
             let answer =
@@ -112,7 +142,8 @@ async fn calls(connection: &Connection, in_flight: usize, row: Duration) -> (f64
 
 /// p50 in microseconds and GB/s.
 async fn reads(connection: &Connection, bytes: u64, in_flight: usize, row: Duration) -> (f64, f64) {
-    let (p50, rate) = repeat(in_flight, row, || {
+    let connection = connection.clone();
+    let (p50, rate) = repeat(in_flight, row, move || {
         let connection = connection.clone();
         async move {
             let request = Request::new(Kind::ReadShard, DEADLINE, bytes.to_le_bytes().to_vec());
@@ -135,8 +166,8 @@ async fn writes(
     in_flight: usize,
     row: Duration,
 ) -> (f64, f64) {
-    let payload = Bytes::from(vec![7; bytes]);
-    let (p50, rate) = repeat(in_flight, row, || {
+    let (connection, payload) = (connection.clone(), Bytes::from(vec![7; bytes]));
+    let (p50, rate) = repeat(in_flight, row, move || {
         let (connection, payload) = (connection.clone(), payload.clone());
         async move {
             let request = Request::new(Kind::WriteShard, DEADLINE, "");

@@ -170,7 +170,7 @@ impl Connection {
         request: Request,
         bulk: Vec<Bytes>,
     ) -> Result<(Bytes, BulkReader), Failure> {
-        let deadline = Instant::now() + request.deadline;
+        let deadline = instant_after(request.deadline);
         match tokio::time::timeout_at(deadline, self.shared.bulk_exchange(&request, bulk, deadline))
             .await
         {
@@ -357,6 +357,12 @@ impl Shared {
             answer = &mut receiving => answer,
         }
     }
+}
+
+/// The end of a wait that begins now. One that the clock cannot hold ends in 30 years.
+fn instant_after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(30 * 365 * 86_400))
 }
 
 async fn receive_bulk_answer(

@@ -244,7 +244,8 @@ impl EndpointShared {
             connection.shared.close(failure.clone());
             return Err(failure);
         }
-        self.register(&connection)?;
+        self.register(&connection)
+            .inspect_err(|failure| connection.shared.close(failure.clone()))?;
         Ok(connection)
     }
 
@@ -359,6 +360,10 @@ impl EndpointShared {
             let mut open = self.open.lock();
             if open.closing {
                 return Err(Failure::new(ErrorCode::ShuttingDown, "the endpoint is closing"));
+            }
+            if open.connections.len() >= self.connections_max {
+                let message = format!("{} connections are open, the limit", self.connections_max);
+                return Err(Failure::new(ErrorCode::Overloaded, message));
             }
             let number = open.next;
             open.next += 1;

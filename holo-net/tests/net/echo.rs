@@ -173,7 +173,10 @@ async fn a_deadline_ends_the_wait_and_leaves_the_connection_whole() {
     assert_eq!(failure.code, ErrorCode::DeadlineExceeded);
     let at_once = Request::new(Kind::Get, Duration::ZERO, "");
     assert_eq!(pair.connection.call(at_once).await.unwrap_err().code, ErrorCode::DeadlineExceeded);
-    echo(&pair.connection, 1000).await;
+    let for_ever = Request::new(Kind::Get, Duration::MAX, "whenever");
+    assert_eq!(pair.connection.call(for_ever).await.unwrap(), "whenever");
+    let for_ever = Request::new(Kind::WriteShard, Duration::MAX, "whenever");
+    assert_eq!(pair.connection.bulk(for_ever, Vec::new()).await.unwrap().0, "whenever");
     pair.close().await;
 }
 

@@ -100,10 +100,20 @@ async fn what_is_too_large_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_refused_with_a_word() {
-    let mut node = options(identity(Role::Node));
-    node.connections_max = 1;
-    let pair = Pair::with(node, options(identity(Role::Client))).await;
+async fn one_connection_too_many_is_refused_with_a_word_by_either_side() {
+    for limited in [Role::Node, Role::Client] {
+        refuse_second_connection(limited).await;
+    }
+}
+
+async fn refuse_second_connection(limited: Role) {
+    let (mut node, mut client) = (options(identity(Role::Node)), options(identity(Role::Client)));
+    if limited == Role::Node {
+        node.connections_max = 1
+    } else {
+        client.connections_max = 1
+    }
+    let pair = Pair::with(node, client).await;
     let failure =
         pair.client.connect(pair.node.local_addr(), expect_node(), PATIENCE).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::Overloaded);

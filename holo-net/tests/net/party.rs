@@ -16,7 +16,7 @@ use holo_net::{
 pub(crate) const CLUSTER: ClusterId = ClusterId([0x11; 32]);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// Long enough for a loaded machine; no test waits for it unless it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 #[expect(clippy::disallowed_methods, reason = "certificates end by the wall clock")]
 pub(crate) fn now() -> UnixMillis {
