@@ -36,25 +36,22 @@ pub(super) fn doc(workspace: &Workspace) -> Result<String> {
 }
 
 pub(super) fn kernels(workspace: &Workspace) -> Result<String> {
-    let manifest = workspace.root().join("examples/kernels/Cargo.toml");
-    if !manifest.exists() {
-        bail!("there is no {}", manifest.display());
-    }
-    let mut build = workspace.cargo(&["build", "--release", "--target", KERNEL_TARGET]);
-    // The lints of the workspace do not reach it; a warning fails all the same.
-    build.arg("--manifest-path").arg(&manifest).env("CARGO_TARGET_DIR", kernels_target(workspace));
-    shell::run(&mut build)?;
-    let built = kernels_target(workspace).join(KERNEL_TARGET).join("release");
+    let folder = workspace.root().join("examples/kernels");
+    let kernels = |command: &str| {
+        let mut cargo =
+            workspace.cargo(&[command, "--release", "--locked", "--target", KERNEL_TARGET]);
+        // From inside, since its settings for the target are in a `.cargo/config.toml` there.
+        cargo.current_dir(&folder).env("CARGO_TARGET_DIR", folder.join("target"));
+        cargo
+    };
+    shell::run(&mut kernels("build"))?;
+    shell::run(kernels("clippy").args(["--", "--deny", "warnings"]))?;
+    let built = folder.join("target").join(KERNEL_TARGET).join("release");
     let modules = files_with_extension(&built, "wasm")?;
     if modules.is_empty() {
         bail!("the build left no module in {}", built.display());
     }
     Ok(format!("{} modules", modules.len()))
-}
-
-/// Where kernels are built.
-fn kernels_target(workspace: &Workspace) -> PathBuf {
-    workspace.root().join("examples/kernels/target")
 }
 
 pub(super) fn test(workspace: &Workspace) -> Result<String> {
