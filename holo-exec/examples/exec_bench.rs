@@ -24,7 +24,9 @@ const SHARD: usize = 1 << 19;
 
 fn main() -> Result<()> {
     let engine = Engine::new(EngineOptions::default())?;
-    expressions(&engine)?;
+    integers(&engine)?;
+    floats(&engine)?;
+    singles(&engine)?;
     modules(&engine)?;
     calls(&engine)
 }
@@ -92,12 +94,15 @@ fn program(dtypes: &[DType], ops: Vec<Op>, reduction: Option<Reduction>) -> Resu
 /// Runs an expression over arrays, shard by shard.
 fn run(engine: &Engine, program: &Program, inputs: &[&[u8]], output: &mut [u8]) -> Result<()> {
     let expression = engine.expression(program)?;
-    let size = program.inputs().first().map_or_else(|| program.output_dtype(), |input| input.dtype).size();
+    let size =
+        program.inputs().first().map_or_else(|| program.output_dtype(), |input| input.dtype).size();
     let bytes = inputs.first().map_or(output.len(), |input| input.len());
     for start in (0..bytes).step_by(SHARD * size) {
         let end = bytes.min(start + SHARD * size);
-        let sources: Vec<Memory<'_>> = inputs.iter().map(|bytes| Memory(&bytes[start..end])).collect();
-        let sources: Vec<&dyn TileSource> = sources.iter().map(|source| source as &dyn TileSource).collect();
+        let sources: Vec<Memory<'_>> =
+            inputs.iter().map(|bytes| Memory(&bytes[start..end])).collect();
+        let sources: Vec<&dyn TileSource> =
+            sources.iter().map(|source| source as &dyn TileSource).collect();
         let mut sink = MemoryMut(output.get_mut(start..end).unwrap_or_default());
         let mut sinks: Vec<&mut dyn TileSink> = Vec::new();
         if program.reduction().is_none() {
@@ -114,15 +119,24 @@ fn run(engine: &Engine, program: &Program, inputs: &[&[u8]], output: &mut [u8]) 
     Ok(())
 }
 
-fn expressions(engine: &Engine) -> Result<()> {
-    let (mut a, mut b, mut c) = (vec![0u8; ELEMS * 8], vec![1u8; ELEMS * 8], vec![1u8; ELEMS * 8]);
-    let input = || vec![Op::Input(0)];
+fn integers(engine: &Engine) -> Result<()> {
+    let mut a = vec![1u8; ELEMS * 8];
     let fill = program(&[], quadratic(), None)?;
-    println!("compile i*i+3i+1: {:?}", best(|| Ok(drop(Engine::new(small())?.expression(&fill)?)))?);
+    println!(
+        "compile i*i+3i+1: {:?}",
+        best(|| {
+            let _: () = drop(Engine::new(small())?.expression(&fill)?);
+            Ok(())
+        })?
+    );
 
     let native = best(|| {
         for (index, value) in (0i64..).zip(a.as_chunks_mut::<8>().0) {
-            *value = index.wrapping_mul(index).wrapping_add(index.wrapping_mul(3)).wrapping_add(1).to_le_bytes();
+            *value = index
+                .wrapping_mul(index)
+                .wrapping_add(index.wrapping_mul(3))
+                .wrapping_add(1)
+                .to_le_bytes();
         }
         Ok(())
     })?;
@@ -133,9 +147,13 @@ fn expressions(engine: &Engine) -> Result<()> {
         black_box(values.fold(0i64, i64::wrapping_add));
         Ok(())
     })?;
-    let sum = program(&[DType::I64], input(), Some(Reduction::Sum))?;
+    let sum = program(&[DType::I64], vec![Op::Input(0)], Some(Reduction::Sum))?;
     row("sum, int64", ELEMS * 8, best(|| run(engine, &sum, &[&a], &mut []))?, native);
+    Ok(())
+}
 
+fn floats(engine: &Engine) -> Result<()> {
+    let (mut b, mut c) = (vec![1u8; ELEMS * 8], vec![1u8; ELEMS * 8]);
     for (value, raw) in (0u32..).zip(b.as_chunks_mut::<8>().0) {
         *raw = (f64::from(value % 1000) * 0.001).to_le_bytes();
     }
@@ -149,7 +167,7 @@ fn expressions(engine: &Engine) -> Result<()> {
         black_box(lanes);
         Ok(())
     })?;
-    let sum = program(&[DType::F64], input(), Some(Reduction::Sum))?;
+    let sum = program(&[DType::F64], vec![Op::Input(0)], Some(Reduction::Sum))?;
     row("sum, float64", ELEMS * 8, best(|| run(engine, &sum, &[&b], &mut []))?, native);
 
     let ops = vec![
@@ -167,8 +185,17 @@ fn expressions(engine: &Engine) -> Result<()> {
         Ok(())
     })?;
     let root = program(&[DType::F64], ops, None)?;
-    row("sqrt(x*x+1), float64, in+out", ELEMS * 16, best(|| run(engine, &root, &[&b], &mut c))?, native);
+    row(
+        "sqrt(x*x+1), float64, in+out",
+        ELEMS * 16,
+        best(|| run(engine, &root, &[&b], &mut c))?,
+        native,
+    );
+    Ok(())
+}
 
+fn singles(engine: &Engine) -> Result<()> {
+    let (mut b, mut c) = (vec![1u8; ELEMS * 8], vec![1u8; ELEMS * 4]);
     let half = ELEMS * 4;
     for (value, raw) in (0u16..1000).cycle().zip(b.as_chunks_mut::<4>().0) {
         *raw = f32::from(value).to_le_bytes();
@@ -180,7 +207,8 @@ fn expressions(engine: &Engine) -> Result<()> {
         }
         Ok(())
     })?;
-    let ops = vec![Op::Input(0), Op::Input(1), Op::Binary(BinaryOp::Add, NodeIndex(0), NodeIndex(1))];
+    let ops =
+        vec![Op::Input(0), Op::Input(1), Op::Binary(BinaryOp::Add, NodeIndex(0), NodeIndex(1))];
     let add = program(&[DType::F32; 2], ops, None)?;
     let time = best(|| run(engine, &add, &[&b[..half], &b[half..]], &mut c[..half]))?;
     row("x + y, float32, in+out", half * 3, time, native);
@@ -195,7 +223,7 @@ fn expressions(engine: &Engine) -> Result<()> {
         black_box(lanes);
         Ok(())
     })?;
-    let sum = program(&[DType::F32], input(), Some(Reduction::Sum))?;
+    let sum = program(&[DType::F32], vec![Op::Input(0)], Some(Reduction::Sum))?;
     row("sum, float32", half, best(|| run(engine, &sum, &[&b[..half]], &mut []))?, native);
     Ok(())
 }

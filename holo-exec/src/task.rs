@@ -53,6 +53,10 @@ impl RunControl {
     }
 }
 
+/// [`limits::TILE_BYTES`] as a guest counts.
+pub(crate) const TILE_BYTES: u32 = 128 << 10;
+const _: () = assert!(TILE_BYTES as usize == limits::TILE_BYTES);
+
 /// Elements of one tile: as many as [`limits::TILE_BYTES`] hold of the widest dtype.
 pub(crate) fn tile_elems(dtypes: impl IntoIterator<Item = DType>) -> usize {
     let widest = dtypes.into_iter().map(DType::size).max().unwrap_or(8);

@@ -1,5 +1,7 @@
 //! The kernels of `examples/kernels`: those in Rust are built here as a user builds them, then run on shards.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod operands;
 
 use std::{
@@ -55,8 +57,11 @@ struct Run<'a> {
     elems: usize,
 }
 
-/// Runs a tile kernel over one shard in a fresh sandbox: its outputs, its partial result, its fuel.
-fn run(module: &[u8], run: &Run<'_>) -> Result<(Vec<Vec<u8>>, Vec<u8>, u64), ExecError> {
+/// Outputs, partial result, fuel.
+type Ran = (Vec<Vec<u8>>, Vec<u8>, u64);
+
+/// Runs a tile kernel over one shard in a fresh sandbox.
+fn run(module: &[u8], run: &Run<'_>) -> Result<Ran, ExecError> {
     let module = engine().module(module).unwrap();
     let control = RunControl::default();
     let mut instance = module.start(&[], &Grants::none(), &Limits::default(), &control)?;

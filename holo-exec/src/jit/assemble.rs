@@ -9,7 +9,6 @@
 use holo_core::{
     DType, Scalar,
     expr::{BinaryOp, NodeIndex, Op, Program, REDUCE_LANES, Reduction, UnaryOp},
-    limits,
 };
 use wasm_encoder::{
     BlockType, CodeSection, ExportKind, ExportSection, Function, FunctionSection, Instruction as I,
@@ -21,13 +20,17 @@ use super::{
     float, scalar,
     vector::{self, QUAD, Value},
 };
+use crate::task;
 
 /// Address of the lanes: 16 values of 4 or 8 bytes.
 pub(super) const LANES_AT: u32 = 64;
+/// [`REDUCE_LANES`] as a number of elements.
+const LANES: u32 = 16;
+const _: () = assert!(LANES as usize == REDUCE_LANES);
 const WINDOWS_AT: u32 = 4096;
 /// A whole tile and an odd number of cache lines, so that loads from one window and stores to another never meet at the
 /// same offset of a 4 KiB page, which stalls the processor.
-const WINDOW_BYTES: u32 = limits::TILE_BYTES as u32 + 17 * 64;
+const WINDOW_BYTES: u32 = task::TILE_BYTES + 17 * 64;
 /// Programs of more operations run four elements an iteration instead of sixteen.
 const UNROLLED_OPERATIONS_MAX: u64 = 48;
 /// Units of fuel for an operation that calls a function.
@@ -150,7 +153,7 @@ impl<'a> Plan<'a> {
                 _ => 1,
             };
         }
-        let quads = if cost <= UNROLLED_OPERATIONS_MAX { REDUCE_LANES as u32 / QUAD } else { 1 };
+        let quads = if cost <= UNROLLED_OPERATIONS_MAX { LANES / QUAD } else { 1 };
         Ok(Self { program, needed, last_use, reads, calls, cost, quads })
     }
 
@@ -260,7 +263,7 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        values[root].unwrap_or(Value::Const(Scalar::bool(false)))
+        values[root].unwrap_or_else(|| Value::Const(Scalar::bool(false)))
     }
 
     /// Operands that nobody needs after the node, each once.
@@ -464,7 +467,9 @@ impl Offsets {
 /// Byte offset of the lane of element `index`, in a local.
 fn push_lane_address(code: &mut Code, index: Local, dtype: DType) -> Local {
     let address = code.take(Class::I32);
-    code.extend([I::LocalGet(index), I::I32Const(REDUCE_LANES as i32 - 1), I::I32And]);
+    code.get(index);
+    code.i32(LANES - 1);
+    code.push(I::I32And);
     code.i32(lane_bytes(dtype));
     code.extend([I::I32Mul, I::LocalSet(address)]);
     address

@@ -139,6 +139,7 @@ pub(super) fn at(offset: u32) -> MemArg {
 /// A constant as it is kept in a 32-bit lane or local: extended by its own sign.
 #[expect(
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     reason = "32 bits hold every dtype that this is called for"
 )]
 pub(super) fn extended32(value: Scalar) -> u32 {

@@ -134,7 +134,7 @@ fn fmod() -> Function {
             code.extend([I::LocalGet(ex), I::I64Const(52), I::I64Shl, I::I64Or]);
         },
         |code| {
-            code.extend([I::LocalGet(x), I::I64Const(1), I::LocalGet(ex), I::I64Sub, I::I64ShrU])
+            code.extend([I::LocalGet(x), I::I64Const(1), I::LocalGet(ex), I::I64Sub, I::I64ShrU]);
         },
     );
     code.extend([I::F64ReinterpretI64, I::LocalGet(A), I::F64Copysign]);

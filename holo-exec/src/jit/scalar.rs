@@ -193,7 +193,7 @@ fn divide(code: &mut Code, op: BinaryOp, dtype: DType, a: Local, b: Local) {
             (_, true) => I::I64DivU,
         };
         return code.if_else(class, zero, |code| {
-            code.extend([I::LocalGet(a), I::LocalGet(b), instruction])
+            code.extend([I::LocalGet(a), I::LocalGet(b), instruction]);
         });
     }
     code.if_else(class, zero, |code| match op {
@@ -327,19 +327,19 @@ pub(super) fn cast(code: &mut Code, from: DType, to: DType, a: Local) {
     let from_signed = from.is_signed_int();
     match (Class::of(from), Class::of(to)) {
         (Class::I32, Class::I64) => {
-            code.push(if from_signed { I::I64ExtendI32S } else { I::I64ExtendI32U })
+            code.push(if from_signed { I::I64ExtendI32S } else { I::I64ExtendI32U });
         }
         (Class::I32, Class::F32) => {
-            code.push(if from_signed { I::F32ConvertI32S } else { I::F32ConvertI32U })
+            code.push(if from_signed { I::F32ConvertI32S } else { I::F32ConvertI32U });
         }
         (Class::I32, Class::F64) => {
-            code.push(if from_signed { I::F64ConvertI32S } else { I::F64ConvertI32U })
+            code.push(if from_signed { I::F64ConvertI32S } else { I::F64ConvertI32U });
         }
         (Class::I64, Class::F32) => {
-            code.push(if from_signed { I::F32ConvertI64S } else { I::F32ConvertI64U })
+            code.push(if from_signed { I::F32ConvertI64S } else { I::F32ConvertI64U });
         }
         (Class::I64, Class::F64) => {
-            code.push(if from_signed { I::F64ConvertI64S } else { I::F64ConvertI64U })
+            code.push(if from_signed { I::F64ConvertI64S } else { I::F64ConvertI64U });
         }
         (Class::I64, Class::I32) => {
             code.push(I::I32WrapI64);

@@ -103,7 +103,7 @@ fn push_mask(code: &mut Code, value: Value, halves: usize, half: usize) {
             code.push(if half == 0 { I::I64x2ExtendLowI32x4S } else { I::I64x2ExtendHighI32x4S });
         }
         (Value::Two(low, high), 1) => {
-            code.extend([I::LocalGet(low), I::LocalGet(high), I::I8x16Shuffle(LOW_HALVES)])
+            code.extend([I::LocalGet(low), I::LocalGet(high), I::I8x16Shuffle(LOW_HALVES)]);
         }
         (Value::Two(low, high), _) => code.get(if half == 0 { low } else { high }),
     }
@@ -225,7 +225,7 @@ pub(super) fn binary(code: &mut Code, op: BinaryOp, dtype: DType, a: Value, b: V
             shift_by_constant(code, op, dtype, a, distance.bits())
         }
         _ => by_lanes(code, dtype, dtype, [a, b], |code, [a, b]| {
-            scalar::binary(code, op, dtype, a, b)
+            scalar::binary(code, op, dtype, a, b);
         }),
     }
 }
@@ -269,7 +269,7 @@ fn shift_by_constant(
 pub(super) fn compare(code: &mut Code, op: CompareOp, dtype: DType, a: Value, b: Value) -> Value {
     if dtype != DType::Bool {
         return define(code, halves_of(dtype), |code, half| {
-            push_compare(code, op, dtype, a, b, half)
+            push_compare(code, op, dtype, a, b, half);
         });
     }
     let halves = a.halves().max(b.halves());

@@ -20,7 +20,7 @@ use crate::{ExecError, RunControl, ShardTask, TrapKind, clock, engine::Runtime, 
 
 /// Distance between two windows: a whole tile and an odd number of cache lines, so that loads from one window and
 /// stores to the next never meet at the same offset of a 4 KiB page, which stalls the processor.
-const WINDOW_BYTES: u32 = limits::TILE_BYTES as u32 + 17 * 64;
+const WINDOW_BYTES: u32 = task::TILE_BYTES + 17 * 64;
 const WASM_PAGE_BYTES: u32 = 65_536;
 
 /// A sandbox between `holo_init` and `holo_finish`.
@@ -72,12 +72,12 @@ impl Instance {
             sandbox,
             handle,
             memory,
-            reserve: module.reserve.clone(),
-            init: module.init.clone(),
-            tile: module.tile.clone(),
-            finish: module.finish.clone(),
-            combine: module.combine.clone(),
-            task: module.task.clone(),
+            reserve: module.reserve,
+            init: module.init,
+            tile: module.tile,
+            finish: module.finish,
+            combine: module.combine,
+            task: module.task,
             tile_function: None,
             windows: None,
         })
@@ -140,7 +140,7 @@ impl Instance {
     ///
     /// Whatever stops `holo_finish`.
     pub fn finish(mut self, control: &RunControl) -> Result<CallOutput, ExecError> {
-        if let Some(export) = self.finish.clone() {
+        if let Some(export) = self.finish {
             let finish = self.function::<(u32, u32), i32>(&export)?;
             let cap = self.partial_cap();
             let out = self.place(cap, control)?;
@@ -163,7 +163,7 @@ impl Instance {
         params: &[u8],
         control: &RunControl,
     ) -> Result<(), ExecError> {
-        let Some(export) = self.init.clone() else {
+        let Some(export) = self.init else {
             return Ok(());
         };
         let init = self.function::<(u32, u32), i32>(&export)?;
@@ -179,7 +179,7 @@ impl Instance {
         args: &[u8],
         control: &RunControl,
     ) -> Result<CallOutput, ExecError> {
-        let export = self.task.clone();
+        let export = self.task;
         let task = self.function::<(u32, u32), i32>(&required(export, abi::TASK)?)?;
         let pointer = self.place_bytes(args, control)?;
         let length = narrow(args.len());
@@ -194,7 +194,7 @@ impl Instance {
         partials: &[Vec<u8>],
         control: &RunControl,
     ) -> Result<CallOutput, ExecError> {
-        let export = self.combine.clone();
+        let export = self.combine;
         let combine = self.function::<Joined, i32>(&required(export, abi::COMBINE)?)?;
         let cap = self.partial_cap();
         let a = self.place(2 * abi::PARTIAL_BYTES_MAX + cap, control)?;
@@ -241,7 +241,7 @@ impl Instance {
         let tile = match self.tile_function.clone() {
             Some(tile) => tile,
             None => {
-                let tile = self.function::<u32, i32>(&required(self.tile.clone(), abi::TILE)?)?;
+                let tile = self.function::<u32, i32>(&required(self.tile, abi::TILE)?)?;
                 self.tile_function.insert(tile).clone()
             }
         };
@@ -263,7 +263,7 @@ impl Instance {
 
     /// Room in guest memory that the guest does not use for anything else.
     fn place(&mut self, bytes: u32, control: &RunControl) -> Result<u32, ExecError> {
-        if let Some(export) = self.reserve.clone() {
+        if let Some(export) = self.reserve {
             let reserve = self.function::<(u32, u32), u32>(&export)?;
             let pointer = self
                 .sandbox

@@ -4,7 +4,7 @@
 use holo_core::{DType, Scalar, TileSink, TileSource};
 
 /// A shard of an input.
-pub struct Source<'a>(pub &'a [u8]);
+pub(crate) struct Source<'a>(pub &'a [u8]);
 
 impl TileSource for Source<'_> {
     fn copy_to(&self, byte_offset: u64, dst: &mut [u8]) {
@@ -15,7 +15,7 @@ impl TileSource for Source<'_> {
 
 /// A shard of an output, which has to be written in ascending order.
 #[derive(Default)]
-pub struct Sink(pub Vec<u8>);
+pub(crate) struct Sink(pub Vec<u8>);
 
 impl TileSink for Sink {
     fn copy_from(&mut self, byte_offset: u64, src: &[u8]) {
@@ -25,10 +25,10 @@ impl TileSink for Sink {
 }
 
 /// A small seeded generator.
-pub struct Draw(pub u64);
+pub(crate) struct Draw(pub u64);
 
 impl Draw {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -36,102 +36,22 @@ impl Draw {
         mixed ^ (mixed >> 31)
     }
 
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound as u64).unwrap()
     }
 
-    pub fn dtype(&mut self) -> DType {
+    pub(crate) fn dtype(&mut self) -> DType {
         DType::ALL[self.below(DType::ALL.len())]
     }
 }
 
 /// Values at the edges of a dtype, ordinary ones first.
-pub fn interesting(dtype: DType) -> Vec<Scalar> {
+pub(crate) fn interesting(dtype: DType) -> Vec<Scalar> {
     let of = |bits: &[u64]| bits.iter().map(|bits| Scalar::from_bits(dtype, *bits)).collect();
     match dtype {
         DType::Bool => of(&[0, 1, 1, 0, 1]),
-        DType::F32 => [
-            1.0f32,
-            -2.5,
-            3.0,
-            0.0,
-            -0.0,
-            0.5,
-            -0.5,
-            1.5,
-            -1.5,
-            7.25,
-            1e-3,
-            -1e10,
-            127.5,
-            255.9,
-            300.0,
-            -129.0,
-            2_147_483_648.0,
-            -2_147_483_904.0,
-            4_294_967_296.0,
-            9.3e18,
-            -9.3e18,
-            1.9e19,
-            f32::MAX,
-            f32::MIN,
-            f32::MIN_POSITIVE,
-            1e-45,
-            -1e-42,
-            f32::INFINITY,
-            f32::NEG_INFINITY,
-            f32::NAN,
-            f32::from_bits(0xffc0_0001),
-            f32::from_bits(0x7f80_0001),
-            88.8,
-            -104.0,
-            1e-7,
-        ]
-        .map(Scalar::f32)
-        .to_vec(),
-        DType::F64 => [
-            1.0,
-            -2.5,
-            3.0,
-            0.0,
-            -0.0,
-            0.5,
-            -0.5,
-            1.5,
-            -1.5,
-            7.25,
-            1e-3,
-            -1e10,
-            127.5,
-            255.9,
-            300.0,
-            -129.0,
-            2_147_483_647.5,
-            -2_147_483_649.0,
-            4_294_967_295.9,
-            9.223_372_036_854_775e18,
-            9.3e18,
-            -9.3e18,
-            1.844_674_407_370_955e19,
-            1.9e19,
-            f64::MAX,
-            f64::MIN,
-            f64::MIN_POSITIVE,
-            5e-324,
-            -1e-310,
-            f64::INFINITY,
-            f64::NEG_INFINITY,
-            f64::NAN,
-            f64::from_bits(0xfff8_0000_0000_0001),
-            f64::from_bits(0x7ff0_0000_0000_0001),
-            709.9,
-            -745.2,
-            1e-17,
-            3.5e38,
-            16_777_217.0,
-        ]
-        .map(Scalar::f64)
-        .to_vec(),
+        DType::F32 => edges32(),
+        DType::F64 => edges64(),
         _ => {
             let width = 8 * dtype.size();
             let top = 1u64 << (width - 1);
@@ -153,8 +73,96 @@ pub fn interesting(dtype: DType) -> Vec<Scalar> {
     }
 }
 
+fn edges32() -> Vec<Scalar> {
+    [
+        1.0f32,
+        -2.5,
+        3.0,
+        0.0,
+        -0.0,
+        0.5,
+        -0.5,
+        1.5,
+        -1.5,
+        7.25,
+        1e-3,
+        -1e10,
+        127.5,
+        255.9,
+        300.0,
+        -129.0,
+        2_147_483_648.0,
+        -2_147_483_904.0,
+        4_294_967_296.0,
+        9.3e18,
+        -9.3e18,
+        1.9e19,
+        f32::MAX,
+        f32::MIN,
+        f32::MIN_POSITIVE,
+        1e-45,
+        -1e-42,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        f32::from_bits(0xffc0_0001),
+        f32::from_bits(0x7f80_0001),
+        88.8,
+        -104.0,
+        1e-7,
+    ]
+    .map(Scalar::f32)
+    .to_vec()
+}
+
+fn edges64() -> Vec<Scalar> {
+    [
+        1.0,
+        -2.5,
+        3.0,
+        0.0,
+        -0.0,
+        0.5,
+        -0.5,
+        1.5,
+        -1.5,
+        7.25,
+        1e-3,
+        -1e10,
+        127.5,
+        255.9,
+        300.0,
+        -129.0,
+        2_147_483_647.5,
+        -2_147_483_649.0,
+        4_294_967_295.9,
+        9.223_372_036_854_775e18,
+        9.3e18,
+        -9.3e18,
+        1.844_674_407_370_955e19,
+        1.9e19,
+        f64::MAX,
+        f64::MIN,
+        f64::MIN_POSITIVE,
+        5e-324,
+        -1e-310,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+        f64::from_bits(0xfff8_0000_0000_0001),
+        f64::from_bits(0x7ff0_0000_0000_0001),
+        709.9,
+        -745.2,
+        1e-17,
+        3.5e38,
+        16_777_217.0,
+    ]
+    .map(Scalar::f64)
+    .to_vec()
+}
+
 /// Elements half of which are at an edge, the other half random bits.
-pub fn elements(dtype: DType, count: usize, draw: &mut Draw) -> Vec<u8> {
+pub(crate) fn elements(dtype: DType, count: usize, draw: &mut Draw) -> Vec<u8> {
     let edges = interesting(dtype);
     let mut bytes = Vec::with_capacity(count * dtype.size());
     for _ in 0..count {
@@ -168,7 +176,7 @@ pub fn elements(dtype: DType, count: usize, draw: &mut Draw) -> Vec<u8> {
 }
 
 /// Elements without NaN, infinities or extremes.
-pub fn plain(dtype: DType, count: usize, draw: &mut Draw) -> Vec<u8> {
+pub(crate) fn plain(dtype: DType, count: usize, draw: &mut Draw) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(count * dtype.size());
     for _ in 0..count {
         let small = i32::try_from(draw.below(2001)).unwrap() - 1000;
