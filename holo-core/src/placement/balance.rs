@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use crate::placement::share::Shares;
 use crate::placement::{Member, PlacementTable, Ring};
 
-/// A member may hold this much more than its share.
-const SLACK: f64 = 0.05;
+/// A member may hold this much more than its share before it has to give something away.
+const SLACK_KEEPING: f64 = 0.05;
+/// A member takes replicas up to this much more than its share. The gap to [`SLACK_KEEPING`] keeps full members from all
+/// giving one replica away whenever a newcomer makes every share a little smaller.
+const SLACK_TAKING: f64 = 0.04;
 /// No member.
 const VACANT: u16 = u16::MAX;
 /// Passes over all partitions that a repair may take; it stops as soon as one changes nothing.
@@ -19,8 +22,10 @@ pub(super) struct Balancer<'a> {
     bits: u8,
     replicas: usize,
     shares: Shares,
-    /// Replicas that each member may hold.
-    caps: Vec<u32>,
+    /// Replicas up to which each member takes more.
+    taking: Vec<u32>,
+    /// Replicas that each member may keep.
+    keeping: Vec<u32>,
     /// Replicas that each member holds.
     loads: Vec<u32>,
 }
@@ -29,9 +34,10 @@ impl<'a> Balancer<'a> {
     /// For 1 <= `replicas` <= members.
     pub(super) fn new(members: &'a [Member], bits: u8, replicas: usize) -> Self {
         let shares = Shares::new(members, 1 << bits, replicas);
-        let caps = shares.shares.iter().map(|share| cap(*share)).collect();
+        let caps = |slack: f64| shares.shares.iter().map(|share| cap(*share, slack)).collect();
+        let (taking, keeping) = (caps(SLACK_TAKING), caps(SLACK_KEEPING));
         let loads = vec![0; members.len()];
-        Self { members, ring: Ring::new(members), bits, replicas, shares, caps, loads }
+        Self { members, ring: Ring::new(members), bits, replicas, shares, taking, keeping, loads }
     }
 
     /// The replica sets, one after the other, primary first.
@@ -110,7 +116,7 @@ impl<'a> Balancer<'a> {
     }
 
     fn has_room(&self, index: u16) -> bool {
-        self.loads[usize::from(index)] < self.caps[usize::from(index)]
+        self.loads[usize::from(index)] < self.taking[usize::from(index)]
     }
 
     fn fill_vacancies(&mut self, sets: &mut [u16]) {
@@ -128,7 +134,7 @@ impl<'a> Balancer<'a> {
     }
 
     /// Members with less than half their share, new ones above all, take what the ring gives them up to their share;
-    /// where that is not enough, also from members close to their cap.
+    /// where that is not enough, also from members above theirs.
     fn feed_hungry(&mut self, sets: &mut [u16]) {
         let hungry: Vec<bool> = self
             .loads
@@ -189,14 +195,14 @@ impl<'a> Balancer<'a> {
             .max_by(|a, b| fullness(*a).total_cmp(&fullness(*b)))
     }
 
-    /// Moves replicas away from members above their cap.
+    /// Moves replicas away from members that hold more than they may keep.
     fn shed_overload(&mut self, sets: &mut [u16]) {
         for _ in 0..PASSES_MAX {
             let mut moved = false;
             for (partition, set) in sets.chunks_exact_mut(self.replicas).enumerate() {
                 for place in 0..set.len() {
                     let from = usize::from(set[place]);
-                    if self.loads[from] <= self.caps[from] {
+                    if self.loads[from] <= self.keeping[from] {
                         continue;
                     }
                     let Some(to) = self.candidate(set, place, partition) else { continue };
@@ -265,6 +271,6 @@ fn position(partition: usize, bits: u8) -> u64 {
     clippy::cast_sign_loss,
     reason = "a share is between 0 and 7 x 2^20"
 )]
-fn cap(share: f64) -> u32 {
-    ((share * (1.0 + SLACK)).floor() as u32).max(share.ceil() as u32)
+fn cap(share: f64, slack: f64) -> u32 {
+    ((share * (1.0 + slack)).floor() as u32).max(share.ceil() as u32)
 }
