@@ -42,7 +42,10 @@ async fn fill_and_sum(cluster: &Cluster, elems: u64) -> Result<()> {
     let fill = cluster.expr("i*i + 3*i + 1").store_into(&array).run().await?;
     println!("filled {} elements in {} shards: {:.1?}", fill.elems, fill.shards, fill.elapsed);
     for node in &fill.nodes {
-        println!("  {}: {} shards in {:.1?} ({})", node.name, node.shards, node.elapsed, node.engine);
+        println!(
+            "  {}: {} shards in {:.1?} ({})",
+            node.name, node.shards, node.elapsed, node.engine
+        );
     }
     let (sum, expected) = (array.sum().await?, closed_form(elems));
     println!("sum {sum}, expected {expected}");

@@ -60,7 +60,10 @@ async fn vector_add(cluster: &Cluster, module: Vec<u8>) -> Result<()> {
     let wrong = cluster.expr("sum(c != a + b)").input("a", A).input("b", B).input("c", C);
     let wrong = wrong.run().await?.into_value()?.to_i128();
     ensure!(wrong == 0, "{wrong} elements are wrong");
-    println!("every element is right; c[0..8] = {:?}", cluster.open::<f32>(C).await?.read(0..8).await?);
+    println!(
+        "every element is right; c[0..8] = {:?}",
+        cluster.open::<f32>(C).await?.read(0..8).await?
+    );
     Ok(())
 }
 

@@ -32,7 +32,7 @@ def test_status_shows_every_node(cluster: hc.Cluster) -> None:
 
 def test_another_process_uses_the_same_cluster(cluster: hc.Cluster) -> None:
     array = cluster.from_numpy(np.arange(5), name="tests/shared")
-    program = "import holocompute as hc; c = hc.connect(); c.open('tests/shared')[2] = 40; print(c.open('tests/shared').sum().item())"
+    program = "import holocompute as hc; a = hc.connect()['tests/shared']; a[2] = 40; print(a.sum().item())"
     environment = {**os.environ, **cluster.environment()}
     answer = subprocess.run(
         [sys.executable, "-c", program],
@@ -71,12 +71,16 @@ def test_a_closed_cluster_says_so() -> None:
 
 
 def test_no_node_is_left_when_the_process_is_killed(tmp_path: Path) -> None:
-    program = "import holocompute as hc, time\nc = hc.local(2)\nprint(c.environment()['HOLO_CLUSTER'], flush=True)\ntime.sleep(600)"
-    owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    program = "import sys, holocompute as hc; c = hc.local(2); print(c.environment()['HOLO_CLUSTER'], flush=True)"
+    program += "; sys.stdin.read()"
+    pipe = subprocess.PIPE
+    owner = subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, text=True, cwd=tmp_path)
+    assert owner.stdin is not None
     assert owner.stdout is not None
     addresses = owner.stdout.readline().strip().split(",")
     owner.kill()
     owner.wait(30)
+    owner.stdin.close()
     owner.stdout.close()
     assert len(addresses) == 2
     deadline = time.monotonic() + 30
