@@ -13,7 +13,7 @@ use holo_exec::{
     CallOutput, Capability, Engine, EngineOptions, ExecError, Grants, Limits, Module, RunControl,
     ShardTask, TrapKind,
 };
-use operands::{Sink, Source};
+use operands::{Draw, Sink, Source};
 
 fn engine() -> Engine {
     Engine::new(EngineOptions { instances_max: 8, ..EngineOptions::default() }).unwrap()
@@ -245,6 +245,31 @@ fn bytes_that_are_no_module_are_refused() {
     }
     assert_eq!(valid, 1, "only the one cut before the optional names leaves a module");
     still_healthy(&engine);
+}
+
+#[test]
+fn modules_with_flipped_bytes_are_refused_or_run_within_limits() {
+    let engine = engine();
+    let mut draw = Draw(4);
+    let tight = Limits { fuel: 100_000, ..limits() };
+    let mut ran = 0;
+    for name in ["well_behaved", "canary", "table_grab", "writes_past_its_window", "calls_nothing"]
+    {
+        let whole = bytes(name);
+        for _ in 0..60 {
+            let mut flipped = whole.clone();
+            for _ in 0..1 + draw.below(3) {
+                let at = 8 + draw.below(flipped.len() - 8);
+                flipped[at] ^= 1 << draw.below(8);
+            }
+            let Ok(module) = engine.module(&flipped) else { continue };
+            ran += 1;
+            // Whatever comes out, the next good run below has to be possible.
+            module.call(b"arguments", &everything(), &tight, &RunControl::default()).ok();
+        }
+        still_healthy(&engine);
+    }
+    assert!(ran > 0, "some mutants are modules");
 }
 
 #[test]

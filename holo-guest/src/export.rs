@@ -129,7 +129,7 @@ pub unsafe fn write<S: State>(value: S, out: *mut u8, cap: usize) -> i32 {
     i32::try_from(length).unwrap_or(-1)
 }
 
-/// Reads a partial result that [`write`] wrote.
+/// Reads a partial result that [`write()`] wrote.
 ///
 /// # Safety
 ///
