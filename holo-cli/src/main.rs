@@ -5,6 +5,7 @@
 
 mod clock;
 mod commands;
+mod joining;
 mod output;
 mod picture;
 mod processes;
@@ -100,6 +101,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     // Nothing sensible is left to do when the terminal is gone.
     error.print().ok();
     ExitCode::from(
-        u8::try_from(error.exit_code()).unwrap_or(ErrorCode::InvalidArgument.exit_code()),
+        u8::try_from(error.exit_code()).unwrap_or_else(|_| ErrorCode::InvalidArgument.exit_code()),
     )
 }

@@ -137,10 +137,11 @@ impl Ring {
                 share * 100.0
             ));
             lines.push(format!(
-                "  {:widest$} {partitions} partitions in {} arcs, {} shards, {}",
+                "  {:widest$} {} in {}, {}, {}",
                 "",
-                self.arcs(index),
-                quantity::count(member.shards),
+                quantity::counted(partitions as u64, "partition"),
+                quantity::counted(self.arcs(index) as u64, "arc"),
+                quantity::counted(member.shards, "shard"),
                 quantity::bytes(member.bytes),
             ));
         }
@@ -212,7 +213,8 @@ mod tests {
         assert_eq!(ring.arcs(0), 1);
         let picture = ring.draw(false);
         assert!(picture.contains("100.0%"), "{picture}");
-        assert!(!picture.contains('B'), "{picture}");
+        assert!(picture.contains("16 partitions in 1 arc, 10 shards"), "{picture}");
+        assert!(!ring.circle(false).concat().contains('B'), "{picture}");
     }
 
     #[test]

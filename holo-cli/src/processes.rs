@@ -186,12 +186,10 @@ impl Starting {
 
     async fn ready(mut self) -> Result<NodeProcess, Failure> {
         let stdout = self.stdout.take();
-        let line = match tokio::time::timeout(START_TIMEOUT, read_line(stdout)).await {
-            Ok(line) => line,
-            Err(_) => {
-                let message = format!("a node was not ready after {} s", START_TIMEOUT.as_secs());
-                return Err(self.explain(Failure::new(ErrorCode::DeadlineExceeded, message)));
-            }
+        let waited = tokio::time::timeout(START_TIMEOUT, read_line(stdout)).await;
+        let Ok(line) = waited else {
+            let message = format!("a node was not ready after {} s", START_TIMEOUT.as_secs());
+            return Err(self.explain(Failure::new(ErrorCode::DeadlineExceeded, message)));
         };
         match serde_json::from_str::<Ready>(&line) {
             Ok(ready) => Ok(NodeProcess {

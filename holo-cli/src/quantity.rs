@@ -33,6 +33,12 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
+/// `1 shard`, `2 shards`, `1,000 shards`: the noun is given in the singular.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
+}
+
 /// `850 us`, `12.3 ms`, `1.25 s`, `3 min 20 s`, `2 h 5 min`.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -108,6 +114,8 @@ mod tests {
         assert_eq!(bytes(u64::MAX), "16384.0 PiB");
         assert_eq!(count(7), "7");
         assert_eq!(count(100_000_000), "100,000,000");
+        assert_eq!(counted(1, "shard"), "1 shard");
+        assert_eq!(counted(1000, "shard"), "1,000 shards");
         assert_eq!(duration(Duration::from_micros(850)), "850 us");
         assert_eq!(duration(Duration::from_millis(12)), "12.0 ms");
         assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use holo_client::{Cluster, Options};
-use holo_core::{ErrorCode, Failure, nearest};
+use holo_core::{ErrorCode, Failure, PublicKey, nearest};
 
 use crate::quantity;
 
@@ -29,6 +29,9 @@ pub(crate) struct Flags {
     /// File with the client's key
     #[arg(long, global = true, env = "HOLO_IDENTITY", value_name = "FILE", hide_env_values = true)]
     pub(crate) identity: Option<PathBuf>,
+    /// Keys that the nodes at those addresses must have, parted by commas
+    #[arg(long, global = true, env = "HOLO_NODES", value_name = "KEYS", value_delimiter = ',', value_parser = PublicKey::from_hex, hide_env_values = true)]
+    pub(crate) node_key: Vec<PublicKey>,
     /// How long one request may take: 500ms, 30s, 2min [default: 30s]
     #[arg(long, global = true, env = "HOLO_TIMEOUT", value_name = "TIME", value_parser = quantity::parse_duration, hide_env_values = true)]
     pub(crate) timeout: Option<Duration>,
@@ -39,6 +42,7 @@ pub(crate) struct Flags {
 pub(crate) struct Settings {
     addresses: Vec<String>,
     identity: Option<PathBuf>,
+    node_keys: Vec<PublicKey>,
     timeout: Duration,
 }
 
@@ -66,7 +70,8 @@ impl Settings {
             (None, None) => TIMEOUT_DEFAULT,
         };
         let identity = flags.identity.clone().filter(|path| !path.as_os_str().is_empty());
-        Ok(Self { addresses, identity: identity.or(file.identity), timeout })
+        let node_keys = flags.node_key.clone();
+        Ok(Self { addresses, identity: identity.or(file.identity), node_keys, timeout })
     }
 
     /// Connects to the cluster.
@@ -88,11 +93,14 @@ impl Settings {
             )
             .help("give --identity FILE; `holo dev` prints the one of its cluster"));
         };
-        let options = Options::new()
+        let mut options = Options::new()
             .addresses_from(&self.addresses)
             .identity(identity)
             .connect_timeout(self.timeout.min(CONNECT_TIMEOUT_MAX))
             .request_timeout(self.timeout);
+        for key in &self.node_keys {
+            options = options.node_key(*key);
+        }
         match tokio::time::timeout(self.timeout, Cluster::connect(options)).await {
             Ok(connected) => connected.map_err(Failure::from),
             Err(_) => Err(Failure::new(
@@ -172,11 +180,13 @@ mod tests {
         let given = Flags {
             cluster: Some("c:3".into()),
             identity: Some("me".into()),
+            node_key: vec![PublicKey([7; 32])],
             timeout: Some(Duration::from_secs(1)),
         };
         let settings = Settings::merge(&given, file()).unwrap();
         assert_eq!(settings.addresses, ["c:3"]);
         assert_eq!(settings.identity, Some("me".into()));
+        assert_eq!(settings.node_keys, [PublicKey([7; 32])]);
         assert_eq!(settings.timeout, Duration::from_secs(1));
 
         let settings = Settings::merge(&flags(), File::default()).unwrap();

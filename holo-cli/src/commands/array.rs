@@ -90,13 +90,12 @@ impl fmt::Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {} {}, {} in {} {}",
+            "{}: {} {}, {} in {}",
             self.name,
             self.dtype,
             self.shape_text,
             quantity::bytes(self.bytes),
-            quantity::count(self.shards),
-            if self.shards == 1 { "shard" } else { "shards" },
+            quantity::counted(self.shards, "shard"),
         )
     }
 }

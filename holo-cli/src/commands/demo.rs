@@ -4,14 +4,15 @@ mod quadratic;
 mod steps;
 
 use holo_client::{AnyArray, Cluster, Options, RunReport};
-use holo_core::{DType, ErrorCode, Failure, Scalar};
+use holo_core::{ArrayLayout, DType, ErrorCode, Failure, Scalar};
 use serde::Serialize;
 
 use self::steps::Steps;
-use super::dev::{Folder, interrupted, prepare};
+use super::dev::{Folder, client_options, interrupted, prepare};
 use super::status::{Report, ring_of};
 use super::{Context, array};
 use crate::clock::Stopwatch;
+use crate::joining;
 use crate::picture::Ring;
 use crate::processes::NodeProcesses;
 use crate::quantity;
@@ -22,9 +23,13 @@ const ARRAY: &str = "demo/quadratic";
 /// Its elements, by their index.
 const EXPRESSION: &str = "i*i + 3*i + 1";
 /// The same as a module written by hand.
-const FILL_WAT: &str = include_str!("demo/quadratic.wat");
+const FILL_WAT: &str = include_str!("../../../examples/kernels/quadratic.wat");
 /// Their sum as a module written by hand.
-const SUM_WAT: &str = include_str!("demo/quadratic_sum.wat");
+const SUM_WAT: &str = include_str!("../../../examples/kernels/quadratic_sum.wat");
+/// Shards that a node has of a small array, about.
+const SHARDS_PER_NODE: u64 = 32;
+/// Elements of the shortest shards.
+const SHARD_ELEMS_MIN: u64 = 4096;
 /// Elements of the slice that is read back.
 const SLICE_ELEMS: u64 = 4_000_000;
 /// What a node needs beside its share of the array: staging, and shares that are not quite equal.
@@ -69,27 +74,20 @@ struct Found {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
-    let folder = Folder::new(None)?;
-    // The nodes die with the story, whichever way it ends; the folder goes after them.
-    tokio::select! {
-        ended = Box::pin(story(&args, context, &folder)) => ended,
-        signal = signals.next() => Err(interrupted(signal)),
-    }
-}
-
-async fn story(args: &Args, context: &Context, folder: &Folder) -> Result<(), Failure> {
     let total = Stopwatch::start();
+    let folder = Folder::new(None)?;
     let mut steps = Steps::new(&context.output);
     let share = args.elems.saturating_mul(8) / u64::from(args.nodes);
-    let prepared =
-        prepare(folder.path(), args.nodes, share.saturating_mul(3).saturating_add(MEMORY_SPARE))?;
+    let memory = share.saturating_mul(3).saturating_add(MEMORY_SPARE);
+    let prepared = prepare(folder.path(), "demo", args.nodes, memory)?;
     let starting = format!("start {} node processes", args.nodes);
-    let mut nodes = steps.take(&starting, 0, NodeProcesses::start(&prepared.configs)).await?;
-    let options = Options::new()
-        .addresses_from(prepared.addresses.iter().map(ToString::to_string))
-        .identity(&prepared.client_identity);
+    let mut nodes = tokio::select! {
+        started = steps.take(&starting, 0, NodeProcesses::start(&prepared.configs)) => started?,
+        signal = signals.next() => return Err(interrupted(signal)),
+    };
     let worked = tokio::select! {
-        worked = Box::pin(work(args.elems, options, &mut steps)) => worked,
+        worked = Box::pin(work(args.elems, client_options(&prepared), &mut steps)) => worked,
+        signal = signals.next() => Err(interrupted(signal)),
         death = nodes.next_death() => Err(Failure::new(
             ErrorCode::Internal,
             format!("node {} died in the middle of the demo: {}", death.name, death.how),
@@ -105,10 +103,11 @@ async fn story(args: &Args, context: &Context, folder: &Folder) -> Result<(), Fa
 
 /// Everything between the start and the stop of the nodes.
 async fn work(elems: u64, options: Options, steps: &mut Steps<'_>) -> Result<Found, Failure> {
-    let cluster = steps.take("connect", 0, Cluster::connect(options)).await?;
+    let cluster = steps.take("connect", 0, joining::connect(options)).await?;
     steps.checked(format!("{} members", cluster.membership().members().len()));
 
-    let builder = cluster.array(ARRAY).shape([elems]);
+    let members = cluster.membership().members().len() as u64;
+    let builder = cluster.array(ARRAY).shape([elems]).shard_elems(shard_elems(elems, members));
     let array = steps.take(&format!("allocate {ARRAY}"), 0, builder.create_any(DType::I64)).await?;
     let described = array::Described::from(array.descriptor());
     steps.checked(described.to_string());
@@ -139,6 +138,12 @@ async fn work(elems: u64, options: Options, steps: &mut Steps<'_>) -> Result<Fou
         cluster: Report::new(&membership, &status),
         ring: ring_of(&membership, &status),
     })
+}
+
+/// Short enough that a small array lies on all nodes, too.
+fn shard_elems(elems: u64, members: u64) -> u64 {
+    let short = (elems / (members * SHARDS_PER_NODE)).next_power_of_two();
+    short.clamp(SHARD_ELEMS_MIN, ArrayLayout::SHARD_ELEMS_DEFAULT)
 }
 
 /// Fills and sums the array again, with code that was written by hand, pushed to the nodes under its hash.
@@ -179,7 +184,9 @@ fn where_it_ran(ran: &RunReport, elems: u64) -> Result<String, Failure> {
     }
     let mut engines: Vec<&str> = ran.nodes.iter().map(|node| node.engine.as_str()).collect();
     engines.dedup();
-    Ok(format!("{} shards on {} nodes, {}", ran.shards, ran.nodes.len(), engines.join(", ")))
+    let shards = quantity::counted(ran.shards, "shard");
+    let nodes = quantity::counted(ran.nodes.len() as u64, "node");
+    Ok(format!("{shards}, {nodes}, {}", engines.join(", ")))
 }
 
 fn check_sum(what: &str, sum: u64, expected: u64) -> Result<String, Failure> {
@@ -232,7 +239,9 @@ fn show(outcome: &Outcome<'_>, context: &Context) {
     output.data(&outcome.cluster.links_table(color));
     let seconds = outcome.elapsed_ms / 1000;
     let tenths = outcome.elapsed_ms % 1000 / 100;
-    output.data(&format!("\nAll checks passed: {} in {seconds}.{tenths} s.", outcome.array));
+    output.data(&format!(
+        "\nAll checks passed in {seconds}.{tenths} s. Every process of it is gone."
+    ));
     output.note(
         "\nHow to go on:\n  \
          holo dev                       keeps such a cluster running and prints how to use it\n  \

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use holo_client::Options;
 use holo_core::{ErrorCode, Failure};
 use holo_node::dev::{DevCluster, DevOptions};
 use serde::Serialize;
 
 use super::Context;
+use crate::joining;
 use crate::processes::NodeProcesses;
 use crate::progress::Progress;
 use crate::quantity;
@@ -45,10 +47,10 @@ struct ChildReady {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     let folder = Folder::new(args.dir.as_deref())?;
-    let cluster = prepare(folder.path(), args.nodes, args.memory)?;
+    let cluster = prepare(folder.path(), "dev", args.nodes, args.memory)?;
     let starting = Progress::spinner(&context.output, "starting the nodes");
     let started = tokio::select! {
-        started = NodeProcesses::start(&cluster.configs) => started,
+        started = start(&cluster) => started,
         signal = signals.next() => Err(interrupted(signal)),
     };
     drop(starting);
@@ -77,6 +79,20 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let stopping = nodes.stop().await;
     context.output.note(&format!("{ended}; all nodes are gone, and so is their data"));
     stopping
+}
+
+/// Starts the nodes; when this returns, they have found each other and take work.
+async fn start(cluster: &DevCluster) -> Result<NodeProcesses, Failure> {
+    let nodes = NodeProcesses::start(&cluster.configs).await?;
+    joining::connect(client_options(cluster)).await?;
+    Ok(nodes)
+}
+
+/// How to reach a cluster of this machine.
+pub(super) fn client_options(cluster: &DevCluster) -> Options {
+    Options::new()
+        .addresses_from(cluster.addresses.iter().map(ToString::to_string))
+        .identity(&cluster.client_identity)
 }
 
 /// Waits for the future, for ever when there is none.
@@ -121,8 +137,17 @@ fn shell_quoted(path: &Path) -> String {
 }
 
 /// Fresh identities, configs and addresses for a cluster on this machine.
-pub(super) fn prepare(dir: &Path, nodes: u16, memory_bytes: u64) -> Result<DevCluster, Failure> {
-    let options = DevOptions { memory: memory_bytes.to_string(), ..DevOptions::default() };
+pub(super) fn prepare(
+    dir: &Path,
+    name: &str,
+    nodes: u16,
+    memory_bytes: u64,
+) -> Result<DevCluster, Failure> {
+    let options = DevOptions {
+        memory: memory_bytes.to_string(),
+        cluster_name: name.to_owned(),
+        ..DevOptions::default()
+    };
     holo_node::dev::prepare(dir, usize::from(nodes), &options)
 }
 

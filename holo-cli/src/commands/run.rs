@@ -171,7 +171,7 @@ impl Args {
         match self.outputs.as_slice() {
             [] => {}
             [Binding { name: Some(name), array }] => {
-                expression = expression.output(name, array.as_str())
+                expression = expression.output(name, array.as_str());
             }
             [Binding { name: None, array }] => expression = expression.store_into(array.as_str()),
             more => {

@@ -1,6 +1,6 @@
 //! `holo shutdown`.
 
-use holo_client::Cluster;
+use holo_client::{Cluster, MemberStatus};
 use holo_core::{ErrorCode, Failure, Member};
 use serde::Serialize;
 
@@ -53,14 +53,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         return Err(Failure::new(ErrorCode::NotYet, message)
             .help("give --now to stop all the same and lose what only these nodes hold"));
     }
-    let lost = what_is_lost(&cluster, &nodes).await;
+    let status = cluster.status().await;
+    let lost = what_is_lost(&status, &nodes);
     confirm(context, args.yes, &format!("Stop {}? {lost}", names.join(", ")))?;
     context.output.note(&format!("stopping {}: {lost}", names.join(", ")));
     for node in &nodes {
-        cluster
-            .shutdown(node.node, true)
-            .await
-            .map_err(|error| Failure::from(error).context(format!("node {}", node.name)))?;
+        let answered = status.iter().any(|said| said.member == *node && said.outcome.is_ok());
+        stop(&cluster, node, answered).await?;
     }
     if context.output.is_json() {
         context.output.json(&Stopped { stopped: names });
@@ -70,18 +69,28 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn stop(cluster: &Cluster, node: &Member, answered: bool) -> Result<(), Failure> {
+    let Err(error) = cluster.shutdown(node.node, true).await else { return Ok(()) };
+    match error.code() {
+        // The node may be gone before its reply is out, or have been told by somebody else.
+        ErrorCode::ShuttingDown => Ok(()),
+        ErrorCode::ConnectionLost | ErrorCode::Unreachable if answered => Ok(()),
+        _ => Err(Failure::from(error).context(format!("node {}", node.name))),
+    }
+}
+
 /// Says what goes with the nodes; there is only one copy of each shard.
-async fn what_is_lost(cluster: &Cluster, nodes: &[Member]) -> String {
+fn what_is_lost(status: &[MemberStatus], nodes: &[Member]) -> String {
     let (mut shards, mut bytes) = (0, 0);
-    for status in cluster.status().await {
+    for status in status {
         if let (true, Ok(said)) = (nodes.contains(&status.member), &status.outcome) {
             shards += said.shards;
             bytes += said.frame_bytes;
         }
     }
     format!(
-        "{} shards with {} of data will be lost.",
-        quantity::count(shards),
+        "{} with {} of data will be lost.",
+        quantity::counted(shards, "shard"),
         quantity::bytes(bytes)
     )
 }

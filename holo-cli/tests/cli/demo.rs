@@ -14,7 +14,10 @@ fn the_demo_passes_its_own_checks_and_shows_what_it_did() {
         "sum it: module quadratic_sum.wat",
         "read 2,000,000 elements back",
         "every element of [0:2000000] is right",
-        "All checks passed: demo/quadratic: int64 (2000000,), 15.3 MiB in 4 shards",
+        "demo/quadratic: int64 (2000000,), 15.3 MiB in 62 shards",
+        "62 shards, 3 nodes, wasm-jit",
+        "62 shards, 3 nodes, wasm, module ",
+        "All checks passed in ",
     ] {
         assert!(shown.contains(line), "{line:?} is missing: {shown}");
     }

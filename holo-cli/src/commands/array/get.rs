@@ -114,8 +114,10 @@ async fn save(
     let failed = |source: std::io::Error| {
         Failure::new(ErrorCode::FileFailed, format!("{}: {source}", path.display()))
     };
-    let folder =
-        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
     let mut temporary =
         tempfile::Builder::new().prefix(".holo-").tempfile_in(folder).map_err(failed)?;
     let mut file = BufWriter::new(temporary.as_file_mut());

@@ -25,7 +25,7 @@ impl Target {
     pub(super) fn select(&self, array: &AnyArray) -> Result<Selection, Failure> {
         let shape = array.layout().shape();
         match &self.slice {
-            None => Selection::new(&[], shape),
+            None => Ok(Selection::all(shape)),
             Some(slice) => {
                 Selection::parse(slice, shape).map_err(|failure| failure.context(&self.name))
             }
