@@ -24,7 +24,10 @@ pub(crate) fn bind(options: &EndpointOptions) -> io::Result<Arc<dyn AsyncUdpSock
     // The system may grant less without an error, so the outcome is what counts.
     drop(socket.set_send_buffer_size(wanted));
     drop(socket.set_recv_buffer_size(wanted));
-    let (send, receive) = (socket.send_buffer_size()?, socket.recv_buffer_size()?);
+    // Linux reports twice what it grants: the other half is for its own bookkeeping.
+    let doubled = if cfg!(target_os = "linux") { 2 } else { 1 };
+    let (send, receive) =
+        (socket.send_buffer_size()? / doubled, socket.recv_buffer_size()? / doubled);
     if send < wanted || receive < wanted {
         tracing::warn!(
             wanted,

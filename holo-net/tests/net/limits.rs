@@ -109,9 +109,9 @@ async fn one_connection_too_many_is_refused_with_a_word_by_either_side() {
 async fn refuse_second_connection(limited: Role) {
     let (mut node, mut client) = (options(identity(Role::Node)), options(identity(Role::Client)));
     if limited == Role::Node {
-        node.connections_max = 1
+        node.connections_max = 1;
     } else {
-        client.connections_max = 1
+        client.connections_max = 1;
     }
     let pair = Pair::with(node, client).await;
     let failure =
