@@ -46,7 +46,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`ExecError::ModuleTooLarge`] when the generated code is beyond the bounds of a module.
+    /// [`ExecError::Engine`], a bug of ours: every program that exists can be compiled.
     pub fn expression(&self, program: &Program) -> Result<Arc<Expression>, ExecError> {
         let key = *blake3::hash(&program.encode()).as_bytes();
         let compile = || Expression::compile(&self.shared.unmetered, program);

@@ -313,6 +313,24 @@ fn a_long_program_runs_four_elements_at_a_time_and_agrees() {
 }
 
 #[test]
+fn the_longest_program_that_exists_compiles_and_agrees() {
+    let functions = [UnaryOp::Sin, UnaryOp::Exp, UnaryOp::Tanh, UnaryOp::Cos];
+    let mut ops = vec![Op::Input(0)];
+    let mut longest = None;
+    for op in functions.into_iter().cycle() {
+        let last = u32::try_from(ops.len()).unwrap();
+        ops.push(Op::Unary(op, NodeIndex(last - 1)));
+        match Program::new(inputs(&[DType::F64]), ops.clone(), NodeIndex(last), None) {
+            Ok(program) => longest = Some(program),
+            Err(_) => break,
+        }
+    }
+    let program = longest.unwrap();
+    assert!(expr::lower(&program).nodes().len() > limits::EXPR_LOWERED_NODES_MAX / 2);
+    agrees(&engine(), &program, &[operands::plain(DType::F64, 21, &mut Draw(6))], 0, 21);
+}
+
+#[test]
 fn an_array_can_be_read_and_written_in_place() {
     struct Shared(parking_lot::Mutex<Vec<u8>>);
     struct Writer(Arc<Shared>);
