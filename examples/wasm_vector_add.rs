@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo build --release --bin holo
-//! (cd examples/kernels && cargo build --release --target wasm32-unknown-unknown)
+//! (cd examples/kernels && cargo build --release)
 //! cargo run --release -p holo-examples --example wasm_vector_add -- [MODULE.wasm]
 //! ```
 
@@ -23,7 +23,7 @@ async fn main() -> Result<()> {
     let module = std::env::args().nth(1).map_or_else(default_module, PathBuf::from);
     let module = std::fs::read(&module).with_context(|| {
         format!(
-            "no module at {}: build it with\n  (cd examples/kernels && cargo build --release --target wasm32-unknown-unknown)\nor name one",
+            "no module at {}: build it with\n  (cd examples/kernels && cargo build --release)\nor name one",
             module.display()
         )
     })?;

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = HERE / "holocompute.data" / "scripts"
+# The folder whose content maturin takes along, by its name: that of the native module.
+SCRIPTS = HERE / "holocompute._native.data" / "scripts"
 
 
 def main() -> int:
@@ -24,22 +25,24 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the wheel")
     parser.add_argument("--profile", default="release", help="cargo profile of the native half")
     arguments = parser.parse_args()
-    shutil.rmtree(SCRIPTS, ignore_errors=True)
+    shutil.rmtree(SCRIPTS.parent, ignore_errors=True)
     if arguments.holo is not None:
         if not arguments.holo.is_file():
             print(f"no program at {arguments.holo}: build it with `cargo build --release`", file=sys.stderr)
             return 2
         SCRIPTS.mkdir(parents=True)
         shutil.copy2(arguments.holo, SCRIPTS / "holo")
-    else:
-        shutil.rmtree(SCRIPTS.parent, ignore_errors=True)
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("holocompute-*.whl"):
         old.unlink()
     command = [sys.executable, "-m", "maturin", "build", "--locked", "--profile", arguments.profile]
     command += ["--interpreter", sys.executable, "--out", str(out)]
-    status = subprocess.run(command, cwd=HERE, check=False).returncode
+    try:
+        status = subprocess.run(command, cwd=HERE, check=False).returncode
+    finally:
+        # The next plain build must not take an old program along.
+        shutil.rmtree(SCRIPTS.parent, ignore_errors=True)
     if status != 0:
         return status
     wheels = list(out.glob("holocompute-*.whl"))

@@ -53,6 +53,13 @@ impl Cluster {
         LocalCluster::start(nodes, options).await
     }
 
+    /// Closes the connections of this value and all its clones, so that the nodes know at once. Later calls are refused.
+    ///
+    /// Dropping the last clone does the same, but nobody waits until the nodes have heard it.
+    pub async fn disconnect(&self) {
+        self.session.close().await;
+    }
+
     /// An array to be made.
     pub fn array(&self, name: &str) -> ArrayBuilder {
         ArrayBuilder::new(self.clone(), name)

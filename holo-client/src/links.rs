@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,15 +16,26 @@ pub(crate) struct Links {
     endpoint: Endpoint,
     within: Duration,
     slots: Mutex<BTreeMap<NodeId, Slot>>,
+    closed: AtomicBool,
 }
 
 impl Links {
     pub(crate) fn new(endpoint: Endpoint, within: Duration) -> Self {
-        Self { endpoint, within, slots: Mutex::default() }
+        Self { endpoint, within, slots: Mutex::default(), closed: AtomicBool::new(false) }
+    }
+
+    /// Takes no more requests, tells the nodes that we are leaving and waits a moment until they have heard it.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.endpoint.close().await;
     }
 
     /// The open connection to a node whose key is known, or a new one.
     pub(crate) async fn to(&self, node: NodeId, address: &str) -> Result<Connection, Failure> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Failure::new(ErrorCode::InvalidArgument, "the cluster is closed")
+                .help("connect again"));
+        }
         let slot = Arc::clone(self.lock().entry(node).or_default());
         // Held while connecting: those who need the same node at the same time share one handshake.
         let mut held = slot.lock().await;

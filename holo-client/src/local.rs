@@ -80,6 +80,7 @@ impl LocalCluster {
     ///
     /// [`ErrorCode::DeadlineExceeded`] when they are still there after 10 s; they are then killed.
     pub async fn close(mut self) -> Result<()> {
+        self.cluster.disconnect().await;
         drop(self.stdin.take());
         if let Ok(ended) = tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await {
             return match ended {

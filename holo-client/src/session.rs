@@ -94,6 +94,10 @@ impl Session {
         &self.options
     }
 
+    pub(crate) async fn close(&self) {
+        self.links.close().await;
+    }
+
     pub(crate) fn membership(&self) -> Arc<Membership> {
         self.membership.load_full()
     }

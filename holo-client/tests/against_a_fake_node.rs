@@ -86,7 +86,9 @@ async fn progress_adds_up_to_the_bytes() {
     let node = FakeNode::start(Fault::None);
     let array = open(&node).await;
     let seen = AtomicU64::new(0);
-    let watch = |bytes: u64| drop(seen.fetch_add(bytes, Ordering::Relaxed));
+    let watch = |bytes: u64| {
+        seen.fetch_add(bytes, Ordering::Relaxed);
+    };
     let bytes = array.read_bytes_with(10..150_000, &watch).await.unwrap();
     assert_eq!(seen.load(Ordering::Relaxed), bytes.len() as u64);
 }
@@ -246,4 +248,14 @@ async fn a_selection_reads_and_writes_exactly_its_elements() {
         let chosen = (2..50).contains(&index) && (index - 2) % 3 == 0;
         assert_eq!(is, if chosen { 0 } else { *was }, "element {index}");
     }
+}
+
+#[tokio::test]
+async fn a_closed_cluster_refuses_at_once() {
+    let node = FakeNode::start(Fault::None);
+    let array = open(&node).await;
+    array.cluster().disconnect().await;
+    let refused = array.get(1).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidArgument);
+    assert_eq!(node.count(Kind::Get), 0);
 }

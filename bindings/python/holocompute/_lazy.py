@@ -21,7 +21,7 @@ IMPLICIT_BYTES_MAX = 256 << 20
 SHIPPED_BYTES_MAX = 4 << 20
 #: Bytes of an expression's text that the nodes accept.
 TEXT_BYTES_MAX = 16 << 10
-#: Operations and operands of an expression that the nodes accept.
+#: Operations of an expression that the nodes accept.
 OPERATIONS_MAX = 1024
 #: Characters of an expression above which it becomes a statement of its own.
 LINE_CHARS_MAX = 100
@@ -462,10 +462,11 @@ def write_program(root: Lazy, function: str | None = None) -> tuple[str, list[tu
         value = value[1:-1]
     # Lines, so that an error of the nodes' parser points into a short one.
     text = "\n".join([*statements, value])
-    if len(text) > TEXT_BYTES_MAX or len(order) > OPERATIONS_MAX:
+    count = sum(isinstance(node, Compound) for node in order)
+    if len(text) > TEXT_BYTES_MAX or count > OPERATIONS_MAX:
         raise HoloError(
             "HC1009",
-            f"an expression of {len(order)} operations",
+            f"an expression of {count} operations",
             "store() a part of it and go on from there",
         )
     return text, arrays

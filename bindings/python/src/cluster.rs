@@ -79,10 +79,12 @@ impl NativeCluster {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let taken = self.state.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(State { cluster, local }) = taken else { return Ok(()) };
-        drop(cluster);
         match local {
             Some(local) => wait(py, local.close()),
-            None => Ok(()),
+            None => wait(py, async {
+                cluster.disconnect().await;
+                Ok(())
+            }),
         }
     }
 

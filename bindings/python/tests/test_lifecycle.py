@@ -66,7 +66,7 @@ def test_a_closed_cluster_says_so() -> None:
     assert "closed" in repr(cluster)
     with pytest.raises(hc.HoloError, match="closed"):
         cluster.zeros(3)
-    with pytest.raises(hc.HoloError):
+    with pytest.raises(hc.HoloError, match="closed"):
         array.to_numpy()
 
 
