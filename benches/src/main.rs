@@ -1,2 +1,114 @@
-//! bench
-fn main() {}
+//! Our workloads as ratios to what the machine can do, measured in one run.
+//!
+//! `cargo xtask bench` builds this and `holo` with optimisation, starts three nodes and one client, and prints a table
+//! and, with `--json FILE`, the same figures for machines. Figures of one run are comparable with each other; those of
+//! different runs on shared machines are not.
+
+mod placement;
+mod references;
+mod report;
+mod timing;
+mod workloads;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use holo_client::Cluster;
+use serde::Serialize;
+
+use crate::references::References;
+use crate::report::Row;
+use crate::timing::Stopwatch;
+
+/// Measures HoloCompute on this machine.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Where the figures go as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Elements of the fill and sum workloads.
+    #[arg(long, default_value_t = 100_000_000)]
+    elems: u64,
+    /// Seconds for which the nodes are left alone.
+    #[arg(long, default_value_t = 10)]
+    idle: u64,
+    /// Balance and movement of placement to 10,000 nodes, too: takes a minute.
+    #[arg(long)]
+    placement: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    version: u32,
+    cores: usize,
+    rows: &'a [Row],
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    say("measuring what the machine can do ...");
+    let references = References::measure(usize::try_from(args.elems)?)?;
+    let mut rows = vec![memcpy_row(&references)];
+    let watch = Stopwatch::start();
+    let local = Cluster::local(3).await.context("three local nodes")?;
+    let start = watch.seconds();
+    say("idle ...");
+    workloads::idle(&local, args.idle, &mut rows).await?;
+    rows.push(start_row(start));
+    say("bulk ...");
+    workloads::bulk(&local, &references, &mut rows).await?;
+    say("single elements and pages ...");
+    workloads::small(&local, &references, &mut rows).await?;
+    say("expressions ...");
+    workloads::compute(&local, &references, args.elems, &mut rows).await?;
+    say("calls ...");
+    workloads::calls(&local, &references, &mut rows).await?;
+    local.close().await?;
+    if args.placement {
+        say("placement ...");
+        rows.extend(placement::run());
+    }
+    print(&report::table(&rows));
+    if let Some(path) = args.json {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let json = serde_json::to_string_pretty(&Report { version: 1, cores, rows: &rows })?;
+        std::fs::write(&path, json).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn memcpy_row(references: &References) -> Row {
+    Row {
+        workload: "(memcpy, one core)".to_owned(),
+        ours: references.memcpy_gb_per_s,
+        unit: "GB/s",
+        more_is_better: true,
+        reference: "plain TCP",
+        reference_value: references.tcp_gb_per_s,
+        target: 0.0,
+    }
+}
+
+fn start_row(seconds: f64) -> Row {
+    Row {
+        workload: "start of 3 nodes to first answer".to_owned(),
+        ours: seconds,
+        unit: "s",
+        more_is_better: false,
+        reference: "",
+        reference_value: 0.0,
+        target: 1.0,
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "progress of a program for the terminal")]
+fn say(what: &str) {
+    eprintln!("{what}");
+}
+
+#[expect(clippy::print_stdout, reason = "the table is this program's output")]
+fn print(table: &str) {
+    println!("{table}");
+}

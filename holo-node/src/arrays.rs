@@ -359,6 +359,11 @@ impl Arrays {
         }
     }
 
+    /// Gives idle memory back to the system. Blocks: call it on a worker.
+    pub(crate) fn trim(&self) {
+        self.store.trim();
+    }
+
     /// Memory in use.
     pub(crate) fn usage(&self) -> StoreUsage {
         self.store.usage()

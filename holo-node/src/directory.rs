@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use holo_core::ArrayDescriptor;
 use holo_core::wire::{
     Allocate, ArrayInfo, ArrayInstall, ArrayList, ArrayRef, Decode, Empty, Kind,
@@ -25,6 +26,9 @@ use crate::links::Links;
 
 /// How long a member may take to install or forget an array.
 const MEMBER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an allocation waits for a member that is just starting.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The driver of the directory. Only the node with index 0 changes anything through it.
 #[derive(Debug)]
@@ -62,12 +66,10 @@ impl DirectoryDriver {
     ) -> Result<ArrayInfo, Failure> {
         self.arrays.must_be_directory()?;
         let may = self.arrays.policy().authorize::<action::Allocate>(key, &request.name)?;
+        // Before the lock: a link opens only after its greeting, which takes the lock, too.
+        let waiting = self.links.dialed().map(|index| self.links.link_within(index, LINK_PATIENCE));
+        let links = join_all(waiting).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut removed = self.removed.lock().await;
-        let links = self
-            .links
-            .dialed()
-            .map(|index| self.links.link(index))
-            .collect::<Result<Vec<_>, _>>()?;
         let (now, secret) = (self.clock.wall(), &self.secret);
         let descriptor =
             self.arrays.directory(|known| known.plan_allocate(&may, &request, now, secret))?;

@@ -11,6 +11,7 @@ use holo_core::placement::{Member, Membership};
 use holo_core::{ErrorCode, Failure, Role};
 use holo_net::{Connection, Endpoint, Expected};
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 /// How long one dial may take.
 const DIAL_DEADLINE: Duration = Duration::from_secs(3);
@@ -24,13 +25,14 @@ pub(crate) struct Links {
     membership: Arc<Membership>,
     me: usize,
     open: RwLock<Vec<Option<Connection>>>,
+    opened: Notify,
 }
 
 impl Links {
     /// No links yet.
     pub(crate) fn new(membership: Arc<Membership>, me: usize) -> Self {
         let open = RwLock::new(vec![None; membership.members().len()]);
-        Self { membership, me, open }
+        Self { membership, me, open, opened: Notify::new() }
     }
 
     /// Indexes of the members that this node dials.
@@ -53,6 +55,33 @@ impl Links {
                 .help("arrays are created and removed only while every node is up, until the replicated catalog is here")
                 .retry_after_ms(500)
         })
+    }
+
+    /// The link to a member, waiting a moment for one that is just starting.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::link`], when it is still not open after `patience`.
+    pub(crate) async fn link_within(
+        &self,
+        index: usize,
+        patience: Duration,
+    ) -> Result<Connection, Failure> {
+        let opened = async {
+            loop {
+                // Armed before the look, so that a link which opens in between is not missed.
+                let mut news = std::pin::pin!(self.opened.notified());
+                news.as_mut().enable();
+                if let Ok(link) = self.link(index) {
+                    return link;
+                }
+                news.await;
+            }
+        };
+        match tokio::time::timeout(patience, opened).await {
+            Ok(link) => Ok(link),
+            Err(_elapsed) => self.link(index),
+        }
     }
 
     /// Keeps one link open for as long as the future is polled; `greet` runs on every new link before others see it.
@@ -101,6 +130,7 @@ impl Links {
         if let Some(slot) = self.open.write().get_mut(index) {
             *slot = link;
         }
+        self.opened.notify_waiters();
     }
 }
 

@@ -25,6 +25,11 @@ const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long a GPU may take for one shard before its process is killed.
 const GPU_WATCHDOG: Duration = Duration::from_secs(60);
 
+/// How often idle memory is looked at.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
+/// Idle memory that is not worth giving back.
+const IDLE_BYTES_KEPT: u64 = 64 << 20;
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
@@ -78,7 +83,8 @@ impl Node {
         let endpoint =
             Endpoint::bind(options, Some(Arc::clone(&service) as Arc<dyn holo_net::Service>))?;
         *service.endpoint.lock() = Some(endpoint.clone());
-        let tasks = keep_links(&endpoint, &links, &service.directory);
+        let mut tasks = keep_links(&endpoint, &links, &service.directory);
+        tasks.spawn(keep_trim(Arc::clone(&service)));
         tracing::info!(name = %service.name, node = %me.short(), address = %endpoint.local_addr(), "node ready");
         Ok(Self { endpoint, service, tasks })
     }
@@ -121,6 +127,21 @@ fn check_identity(config: &Config, identity: &Identity) -> Result<(), Failure> {
         return refuse(format!("it belongs to cluster {}", identity.cluster().short()));
     }
     Ok(())
+}
+
+/// Gives memory that nobody uses back to the system, a moment after it was freed.
+async fn keep_trim(service: Arc<NodeService>) {
+    let mut ticks = tokio::time::interval(TRIM_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let usage = service.arrays.usage();
+        if usage.resident_bytes.saturating_sub(usage.frame_bytes) > IDLE_BYTES_KEPT {
+            let arrays = Arc::clone(&service.arrays);
+            // When every worker is busy, memory is about to be used again: the next tick asks anew.
+            let _busy = service.compute.workers.submit(move || arrays.trim());
+        }
+    }
 }
 
 /// The GPU worker is this very program, started again.

@@ -290,40 +290,55 @@ impl NodeService {
     }
 
     fn call_module(&self, peer: &Arc<Peer>, body: Bytes) -> Response {
-        let prepared = CallModule::decode_body(&body).and_then(|request| {
-            let module = self.granted_module(peer, &request.module)?;
-            Ok((request, module))
-        });
-        let (request, module) = match prepared {
-            Ok(prepared) => prepared,
-            Err(failure) => return Response::Now(Err(failure)),
-        };
-        let workers = Arc::clone(&self.compute.workers);
-        Response::Later(Box::pin(workers.run(move || {
-            let limits = requested_limits(request.fuel, request.time_ms, 0);
-            let grants = parse_grants(&request.grants)?;
-            reply_bytes(module.call(&request.args, &grants, &limits, &RunControl::default())?)
-        })))
+        let request = CallModule::decode_body(&body);
+        self.on_module(
+            peer,
+            request,
+            |request| &request.module,
+            |module, request| {
+                let limits = requested_limits(request.fuel, request.time_ms, 0);
+                let grants = parse_grants(&request.grants)?;
+                Ok(module.call(&request.args, &grants, &limits, &RunControl::default())?)
+            },
+        )
     }
 
     fn combine_module(&self, peer: &Arc<Peer>, body: Bytes) -> Response {
-        let prepared = CombineModule::decode_body(&body).and_then(|request| {
-            let module = self.granted_module(peer, &request.module)?;
+        let request = CombineModule::decode_body(&body);
+        self.on_module(
+            peer,
+            request,
+            |request| &request.module,
+            |module, mut request| {
+                request.partials.sort_by_key(|partial| partial.shard);
+                let partials: Vec<Vec<u8>> =
+                    request.partials.into_iter().map(|partial| partial.data).collect();
+                let (limits, control) = (Limits::default(), RunControl::default());
+                let grants = parse_grants(&request.grants)?;
+                Ok(module.combine(&request.params, &partials, &grants, &limits, &control)?)
+            },
+        )
+    }
+
+    /// Runs something of the module that a request names, on a worker.
+    fn on_module<R: Send + 'static>(
+        &self,
+        peer: &Peer,
+        request: Result<R, Failure>,
+        id: impl FnOnce(&R) -> &[u8],
+        job: impl FnOnce(&Module, R) -> Result<CallOutput, Failure> + Send + 'static,
+    ) -> Response {
+        let prepared = request.and_then(|request| {
+            let module = self.granted_module(peer, id(&request))?;
             Ok((request, module))
         });
-        let (request, module) = match prepared {
-            Ok(prepared) => prepared,
-            Err(failure) => return Response::Now(Err(failure)),
-        };
-        let workers = Arc::clone(&self.compute.workers);
-        Response::Later(Box::pin(workers.run(move || {
-            let mut partials = request.partials;
-            partials.sort_by_key(|partial| partial.shard);
-            let partials: Vec<Vec<u8>> = partials.into_iter().map(|partial| partial.data).collect();
-            let (limits, control) = (Limits::default(), RunControl::default());
-            let grants = parse_grants(&request.grants)?;
-            reply_bytes(module.combine(&request.params, &partials, &grants, &limits, &control)?)
-        })))
+        match prepared {
+            Ok((request, module)) => {
+                let workers = Arc::clone(&self.compute.workers);
+                Response::Later(Box::pin(workers.run(move || reply_bytes(job(&module, request)?))))
+            }
+            Err(failure) => Response::Now(Err(failure)),
+        }
     }
 
     fn granted_module(&self, peer: &Peer, id: &[u8]) -> Result<Arc<Module>, Failure> {

@@ -1,0 +1,81 @@
+//! A cluster of embedded nodes in a directory of its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use holo_client::{Cluster, Options};
+use holo_node::dev::{DevCluster, DevOptions, prepare};
+use holo_node::{Config, Node};
+use tempfile::TempDir;
+
+/// Nodes that run in this process.
+pub(crate) struct Harness {
+    pub(crate) prepared: DevCluster,
+    pub(crate) nodes: Vec<Option<Node>>,
+    pub(crate) dir: TempDir,
+}
+
+impl Harness {
+    /// Starts `count` nodes with `memory` for pages each.
+    pub(crate) fn start(count: usize, memory: &str) -> Self {
+        Self::start_with(count, memory, |config| config)
+    }
+
+    /// The same, after `change` had its way with the text of every config.
+    pub(crate) fn start_with(
+        count: usize,
+        memory: &str,
+        change: impl Fn(String) -> String,
+    ) -> Self {
+        let dir = TempDir::new().unwrap();
+        let options =
+            DevOptions { memory: memory.to_owned(), workers: Some(2), ..DevOptions::default() };
+        let prepared = prepare(dir.path(), count, &options).unwrap();
+        for path in &prepared.configs {
+            let text = std::fs::read_to_string(path).unwrap();
+            std::fs::write(path, change(text)).unwrap();
+        }
+        let nodes = prepared.configs.iter().map(|path| Some(start_node(path))).collect();
+        Self { prepared, nodes, dir }
+    }
+
+    /// A client with the identity that `prepare` made.
+    pub(crate) async fn client(&self) -> Cluster {
+        self.client_as(&self.prepared.client_identity).await.unwrap()
+    }
+
+    /// A client with another identity.
+    pub(crate) async fn client_as(&self, identity: &Path) -> holo_client::Result<Cluster> {
+        let addresses = self.prepared.addresses.iter().map(ToString::to_string);
+        let options = Options::new().addresses_from(addresses).identity(PathBuf::from(identity));
+        Cluster::connect(options.connect_timeout(Duration::from_secs(5))).await
+    }
+
+    /// Stops one node; its memory is gone.
+    pub(crate) async fn stop(&mut self, index: usize) {
+        let node = self.nodes[index].take().expect("the node runs");
+        node.shutdown().await;
+    }
+
+    /// Starts a stopped node again, on its old address.
+    pub(crate) fn restart(&mut self, index: usize) {
+        self.nodes[index] = Some(start_node(&self.prepared.configs[index]));
+    }
+
+    /// Waits until `done` says so, asking again and again; fails after 20 s.
+    pub(crate) async fn until<T>(&self, what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
+        for _ in 0..400 {
+            if let Some(value) = done().await {
+                return value;
+            }
+            tokio::time::timeout(Duration::from_millis(50), std::future::pending::<()>())
+                .await
+                .unwrap_err();
+        }
+        panic!("not within 20 s: {what}");
+    }
+}
+
+fn start_node(config: &Path) -> Node {
+    Node::start(Config::load(config).unwrap()).unwrap()
+}

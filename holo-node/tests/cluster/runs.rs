@@ -1,0 +1,143 @@
+//! Programs beside the data.
+
+use holo_client::{DType, ErrorCode};
+
+use crate::harness::Harness;
+
+const DOUBLE_THEN_TRAP: &str = r#"(module
+  (memory (export "memory") 4)
+  (global (export "holo_abi") i32 (i32.const 1))
+  (func (export "holo_tile") (param $desc i32) (result i32)
+    ;; Traps on the tile that starts at element 3000, after it has written its window.
+    (i64.store (i32.load offset=44 (local.get $desc)) (i64.const 77))
+    (if (i64.eq (i64.load offset=8 (local.get $desc)) (i64.const 3000)) (then unreachable))
+    i32.const 0))"#;
+
+const COUNT: &str = r#"(module
+  (memory (export "memory") 4)
+  (global (export "holo_abi") i32 (i32.const 1))
+  (global $n (mut i64) (i64.const 0))
+  (func (export "holo_tile") (param $desc i32) (result i32)
+    (global.set $n (i64.add (global.get $n) (i64.extend_i32_u (i32.load offset=16 (local.get $desc)))))
+    i32.const 0)
+  (func (export "holo_finish") (param $out i32) (param $cap i32) (result i32)
+    (i64.store (local.get $out) (global.get $n))
+    i32.const 8)
+  (func (export "holo_combine") (param i32 i32 i32 i32 i32 i32) (result i32)
+    (i64.store (local.get 4) (i64.add (i64.load (local.get 0)) (i64.load (local.get 2))))
+    i32.const 8))"#;
+
+const SAY: &str = r#"(module
+  (import "holo" "result" (func $result (param i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (global (export "holo_abi") i32 (i32.const 1))
+  (func (export "holo_task") (param $args i32) (param $len i32) (result i32)
+    (drop (call $result (local.get $args) (local.get $len)))
+    i32.const 0))"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expression_gives_the_same_bits_however_the_shards_lie() {
+    let mut sums = Vec::new();
+    for nodes in [1, 3] {
+        let harness = Harness::start(nodes, "64MiB");
+        let cluster = harness.client().await;
+        cluster
+            .array("t/x")
+            .shape([100_003])
+            .shard_elems(7_001)
+            .create_any(DType::F64)
+            .await
+            .unwrap();
+        cluster.expr("y = sin(float64(i)) * 1e3").output("y", "t/x").run().await.unwrap();
+        let report = cluster.expr("sum(sqrt(x*x + 1) / 3)").input("x", "t/x").run().await.unwrap();
+        assert_eq!(report.shards, 15);
+        sums.push(report.into_value().unwrap());
+    }
+    assert_eq!(sums[0], sums[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_array_may_be_input_and_output_at_once() {
+    let harness = Harness::start(2, "64MiB");
+    let cluster = harness.client().await;
+    let array =
+        cluster.array("t/x").shape([50_000]).shard_elems(4_000).create::<i64>().await.unwrap();
+    cluster.expr("y = i").output("y", "t/x").run().await.unwrap();
+    cluster.expr("y = x*2 + 1").input("x", "t/x").output("y", "t/x").run().await.unwrap();
+    let values = array.read(..).await.unwrap();
+    assert!(values.iter().zip(0i64..).all(|(value, i)| *value == 2 * i + 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_kernel_leaves_no_trace_in_its_shard() {
+    let harness = Harness::start(2, "64MiB");
+    let cluster = harness.client().await;
+    let array =
+        cluster.array("t/x").shape([6_000]).shard_elems(1_000).create::<i64>().await.unwrap();
+    array.fill(5).await.unwrap();
+    let module = wat::parse_str(DOUBLE_THEN_TRAP).unwrap();
+    let failed = cluster.task(module).output("t/x").run().await.unwrap_err();
+    assert_eq!(failed.code(), ErrorCode::TaskFailed);
+    assert!(failed.to_string().contains("shard 3"), "{failed}");
+    let untouched = array.read(3_000..4_000).await.unwrap();
+    assert!(untouched.iter().all(|value| *value == 5));
+    // The node goes on.
+    assert_eq!(array.get(3_500).await.unwrap(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_modules_partial_results_are_combined_in_shard_order() {
+    let harness = Harness::start(3, "64MiB");
+    let cluster = harness.client().await;
+    cluster.array("t/x").shape([123_457]).shard_elems(10_000).create::<u8>().await.unwrap();
+    let module = wat::parse_str(COUNT).unwrap();
+    let report = cluster.task(module).input("t/x").run().await.unwrap();
+    assert_eq!(report.output.as_deref(), Some(&123_457i64.to_le_bytes()[..]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_works_only_where_it_was_granted() {
+    let harness = Harness::start(1, "32MiB");
+    let cluster = harness.client().await;
+    let module = wat::parse_str(SAY).unwrap();
+    let denied = cluster.task(module.clone()).call(&b"hello"[..]).await.unwrap_err();
+    assert_eq!(denied.code(), ErrorCode::CapabilityDenied);
+    assert!(denied.to_string().contains("result"), "{denied}");
+    let report = cluster.task(module.clone()).grant("result").call(&b"hello"[..]).await.unwrap();
+    assert_eq!(&report.output[..], b"hello");
+    let unknown = cluster.task(module).grant("everything").call(&b""[..]).await.unwrap_err();
+    assert_eq!(unknown.code(), ErrorCode::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operands_that_do_not_lie_side_by_side_are_refused() {
+    let harness = Harness::start(2, "64MiB");
+    let cluster = harness.client().await;
+    for name in ["t/x", "t/apart"] {
+        cluster.array(name).shape([1_000]).create::<f32>().await.unwrap();
+    }
+    let refused = cluster
+        .expr("x + y")
+        .input("x", "t/x")
+        .input("y", "t/apart")
+        .output("z", "t/x")
+        .run()
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::NotColocated);
+    let wrong =
+        cluster.expr("z = x > 0").input("x", "t/x").output("z", "t/x").run().await.unwrap_err();
+    assert_eq!(wrong.code(), ErrorCode::DtypeMismatch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_memory_than_a_node_has_fails_that_run_alone() {
+    let harness = Harness::start(1, "16MiB");
+    let cluster = harness.client().await;
+    let array = cluster.array("t/x").shape([1 << 20]).create::<i64>().await.unwrap();
+    array.fill(1).await.unwrap();
+    let refused =
+        cluster.array("t/y").shape([1 << 20]).like("t/x").create::<i64>().await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::OutOfCapacity);
+    assert_eq!(array.sum().await.unwrap(), 1 << 20);
+}
