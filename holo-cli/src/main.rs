@@ -3,6 +3,7 @@
 //! A command is a file of `commands` with its doc comment, its arguments and one function. Data goes to stdout, prose
 //! and progress to stderr, both through `output`; a [`Failure`](holo_core::Failure) decides the exit code.
 
+mod argument;
 mod clock;
 mod commands;
 mod joining;

@@ -31,16 +31,16 @@ impl Progress {
     }
 
     fn new(output: &Output, bar: ProgressBar, style: Option<ProgressStyle>, what: &str) -> Self {
-        if output.shows_progress() {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-            bar.enable_steady_tick(TICK);
-        } else {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
+        bar.set_draw_target(ProgressDrawTarget::hidden());
         if let Some(style) = style {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());
+        // Shown last: a bar without its style would flash up.
+        if output.shows_progress() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.enable_steady_tick(TICK);
+        }
         Self { bar }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use holo_client::{Cluster, Options};
 use holo_core::{ErrorCode, Failure, PublicKey, nearest};
 
+use crate::argument::argument;
 use crate::quantity;
 
 /// Time that one command may wait for an answer, unless somebody asks for another.
@@ -30,10 +31,10 @@ pub(crate) struct Flags {
     #[arg(long, global = true, env = "HOLO_IDENTITY", value_name = "FILE", hide_env_values = true)]
     pub(crate) identity: Option<PathBuf>,
     /// Keys that the nodes at those addresses must have, parted by commas
-    #[arg(long, global = true, env = "HOLO_NODES", value_name = "KEYS", value_delimiter = ',', value_parser = PublicKey::from_hex, hide_env_values = true)]
+    #[arg(long, global = true, env = "HOLO_NODES", value_name = "KEYS", value_delimiter = ',', value_parser = argument(PublicKey::from_hex), hide_env_values = true)]
     pub(crate) node_key: Vec<PublicKey>,
     /// How long one request may take: 500ms, 30s, 2min [default: 30s]
-    #[arg(long, global = true, env = "HOLO_TIMEOUT", value_name = "TIME", value_parser = quantity::parse_duration, hide_env_values = true)]
+    #[arg(long, global = true, env = "HOLO_TIMEOUT", value_name = "TIME", value_parser = argument(quantity::parse_duration), hide_env_values = true)]
     pub(crate) timeout: Option<Duration>,
 }
 

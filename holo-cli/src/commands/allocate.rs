@@ -4,6 +4,7 @@ use holo_core::{DType, Failure, Shape};
 
 use super::Context;
 use super::array::Described;
+use crate::argument::argument;
 
 /// Make a shared array of zeros
 #[derive(Debug, clap::Args)]
@@ -22,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long, required_unless_present = "like")]
     shape: Option<String>,
     /// Type of the elements: bool, int8 to int64, uint8 to uint64, float32, float64
-    #[arg(long, value_parser = DType::parse)]
+    #[arg(long, value_parser = argument(DType::parse))]
     dtype: DType,
     /// An array to lie beside
     #[arg(long, value_name = "NAME")]

@@ -8,6 +8,7 @@ use holo_node::dev::{DevCluster, DevOptions};
 use serde::Serialize;
 
 use super::Context;
+use crate::argument::argument;
 use crate::joining;
 use crate::processes::NodeProcesses;
 use crate::progress::Progress;
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Memory of each node for array data
-    #[arg(long, value_name = "BYTES", value_parser = quantity::parse_bytes, default_value = "4GiB")]
+    #[arg(long, value_name = "BYTES", value_parser = argument(quantity::parse_bytes), default_value = "4GiB")]
     memory: u64,
     /// Say where the cluster is in one line of JSON and stop when standard input closes
     #[arg(long, hide = true)]
@@ -117,7 +118,7 @@ fn announce(args: &Args, context: &Context, cluster: &DevCluster) {
         output.data(&format!("export HOLO_IDENTITY={}", shell_quoted(&cluster.client_identity)));
     }
     output.note(&format!(
-        "\n{} nodes run. Their data lives in memory only and is gone when this command ends.\n\
+        "\n{} of this machine. The data lives in memory only and is gone when this command ends.\n\
          Paste the two lines above into another shell, then try:\n\n  \
          holo status\n  \
          holo allocate demo/a --shape 1000000 --dtype float64\n  \
@@ -125,7 +126,7 @@ fn announce(args: &Args, context: &Context, cluster: &DevCluster) {
          holo run --expr 'sum(x)' --in x=demo/a\n  \
          holo array get 'demo/a[0:10]'\n\n\
          Ctrl-C stops the cluster.",
-        args.nodes
+        quantity::counted(u64::from(args.nodes), "node")
     ));
 }
 
@@ -179,6 +180,11 @@ impl Folder {
                 .map_err(failed);
         };
         std::fs::create_dir_all(wanted).map_err(failed)?;
+        if std::fs::read_dir(wanted).map_err(failed)?.next().is_some() {
+            let message = format!("folder {} is not empty", wanted.display());
+            return Err(Failure::new(ErrorCode::AlreadyExists, message)
+                .help("a cluster gets fresh keys at every start: name a new folder, or none"));
+        }
         std::path::absolute(wanted).map(Self::Kept).map_err(failed)
     }
 

@@ -10,6 +10,7 @@ use holo_core::{DType, ErrorCode, Failure, Scalar, limits};
 use serde::Serialize;
 
 use super::Context;
+use crate::argument::argument;
 use crate::progress::Progress;
 use crate::quantity;
 use crate::table::Table;
@@ -35,10 +36,10 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "TEXT", group = "program")]
     expr: Option<String>,
     /// An array to read: NAME=ARRAY in an expression, ARRAY for a module; again for more
-    #[arg(long = "in", value_name = "[NAME=]ARRAY")]
+    #[arg(long = "in", value_name = "[NAME=]ARRAY", value_parser = argument(Binding::parse))]
     inputs: Vec<Binding>,
     /// An array to write
-    #[arg(long = "out", value_name = "[NAME=]ARRAY")]
+    #[arg(long = "out", value_name = "[NAME=]ARRAY", value_parser = argument(Binding::parse))]
     outputs: Vec<Binding>,
     /// Where an expression runs
     #[arg(long, value_parser = ["auto", "cpu", "gpu"], default_value = "auto", conflicts_with = "module")]
@@ -53,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long = "grant", value_name = "CAPABILITY", requires = "module")]
     grants: Vec<String>,
     /// Show the bytes that a module gives back as numbers of this type, rather than in hexadecimal
-    #[arg(long, value_name = "DTYPE", value_parser = DType::parse, requires = "module")]
+    #[arg(long, value_name = "DTYPE", value_parser = argument(DType::parse), requires = "module")]
     result: Option<DType>,
     #[command(flatten)]
     limits: Limits,
@@ -67,10 +68,10 @@ struct Limits {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     fuel: Option<u64>,
     /// Wall-clock time [default: the node's]
-    #[arg(long, value_name = "TIME", value_parser = quantity::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = argument(quantity::parse_duration))]
     time: Option<Duration>,
     /// Memory of the sandbox [default: the node's]
-    #[arg(long, value_name = "BYTES", value_parser = quantity::parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = argument(quantity::parse_bytes))]
     memory: Option<u64>,
 }
 
@@ -81,10 +82,8 @@ struct Binding {
     array: String,
 }
 
-impl std::str::FromStr for Binding {
-    type Err = Failure;
-
-    fn from_str(text: &str) -> Result<Self, Failure> {
+impl Binding {
+    fn parse(text: &str) -> Result<Self, Failure> {
         let (name, array) = match text.split_once('=') {
             Some((name, array)) => (Some(name.trim().to_owned()), array.trim()),
             None => (None, text.trim()),
@@ -374,10 +373,10 @@ mod tests {
 
     #[test]
     fn bindings_are_read_or_refused() {
-        let binding: Binding = "x=demo/a".parse().unwrap();
+        let binding = Binding::parse("x=demo/a").unwrap();
         assert_eq!(binding, Binding { name: Some("x".into()), array: "demo/a".into() });
-        assert_eq!("demo/a".parse::<Binding>().unwrap().name, None);
-        assert_eq!("x=".parse::<Binding>().unwrap_err().code, ErrorCode::InvalidArgument);
+        assert_eq!(Binding::parse("demo/a").unwrap().name, None);
+        assert_eq!(Binding::parse("x=").unwrap_err().code, ErrorCode::InvalidArgument);
     }
 
     #[test]

@@ -93,6 +93,17 @@ fn people_get_lines_to_paste_and_a_warning_that_data_is_in_memory_only() {
     );
     assert_eq!(lines.next(), None);
     assert!(dir.join("n1.toml").exists(), "a folder that was asked for stays");
+    let log = std::fs::read_to_string(dir.join("n1.log")).unwrap();
+    assert!(log.contains("INFO") && !log.contains("WARN") && !log.contains("ERROR"), "{log}");
+
+    let before = std::fs::read(dir.join("cluster.secret")).unwrap();
+    let again = crate::harness::run(holo(&["dev", "--dir", dir.to_str().unwrap()]));
+    again.refused("HC1102", 6);
+    assert_eq!(
+        std::fs::read(dir.join("cluster.secret")).unwrap(),
+        before,
+        "keys were written over"
+    );
 }
 
 #[test]

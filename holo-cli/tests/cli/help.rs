@@ -90,6 +90,16 @@ fn a_mistake_on_the_command_line_is_exit_code_2() {
 }
 
 #[test]
+fn a_value_that_is_wrong_is_explained_with_its_code() {
+    let ran = run(holo(&["array", "get", "demo/a[5"]));
+    assert_eq!(ran.code, 2, "{ran:?}");
+    let explained = "error: invalid value 'demo/a[5' for '<ARRAY[SLICE]>': \
+                     \"demo/a[5\": the slice has no end [HC1001]\n  \
+                     help: write it like 'demo/a[0:10, ::2]', in quotes\n";
+    assert!(ran.stderr.starts_with(explained), "{}", ran.stderr);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let mut command = holo(&["completions", "bash"]);
     let (reader, writer) = std::io::pipe().unwrap();

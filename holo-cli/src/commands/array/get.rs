@@ -12,6 +12,7 @@ use super::Context;
 use super::elements::{nested_json, scalars};
 use super::target::Target;
 use super::text::{Excerpt, flat_ranges};
+use crate::argument::argument;
 use crate::progress::Progress;
 use crate::quantity;
 
@@ -32,7 +33,7 @@ Examples:
 On the terminal long axes show their edges only, as NumPy does; --out and -o json give every element.")]
 pub(crate) struct Args {
     /// The array, or a slice of it in quotes
-    #[arg(value_name = "ARRAY[SLICE]")]
+    #[arg(value_name = "ARRAY[SLICE]", value_parser = argument(Target::parse))]
     target: Target,
     /// The file to write; replaced only when everything has arrived
     #[arg(long, value_name = "FILE")]

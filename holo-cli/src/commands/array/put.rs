@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::elements::parse_value;
 use super::target::Target;
 use super::{Context, Described};
+use crate::argument::argument;
 use crate::progress::Progress;
 use crate::quantity;
 
@@ -35,7 +36,7 @@ other dtypes are refused. A slice takes a file of exactly its shape.")]
 #[command(group = clap::ArgGroup::new("source").required(true))]
 pub(crate) struct Args {
     /// The array, or a slice of it in quotes
-    #[arg(value_name = "ARRAY[SLICE]")]
+    #[arg(value_name = "ARRAY[SLICE]", value_parser = argument(Target::parse))]
     target: Target,
     /// The file to read
     #[arg(long = "in", value_name = "FILE", group = "source")]

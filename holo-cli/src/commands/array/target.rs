@@ -33,10 +33,13 @@ impl Target {
     }
 }
 
-impl std::str::FromStr for Target {
-    type Err = Failure;
-
-    fn from_str(text: &str) -> Result<Self, Failure> {
+impl Target {
+    /// Reads a name with or without a slice.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::InvalidArgument`].
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let text = text.trim();
         let (name, slice) = match text.find('[') {
             Some(at) => (text[..at].trim_end(), Some(text[at..].to_owned())),
@@ -60,16 +63,12 @@ mod tests {
 
     #[test]
     fn a_target_is_a_name_with_or_without_a_slice() {
-        let whole: Target = "demo/a".parse().unwrap();
+        let whole = Target::parse("demo/a").unwrap();
         assert!(whole.is_whole());
-        let part: Target = "demo/a[0:10, ::2]".parse().unwrap();
+        let part = Target::parse("demo/a[0:10, ::2]").unwrap();
         assert_eq!((part.name.as_str(), part.slice.as_deref()), ("demo/a", Some("[0:10, ::2]")));
         for bad in ["", "[1]", "demo/a[1", "a b[1]"] {
-            assert_eq!(
-                bad.parse::<Target>().unwrap_err().code,
-                ErrorCode::InvalidArgument,
-                "{bad:?}"
-            );
+            assert_eq!(Target::parse(bad).unwrap_err().code, ErrorCode::InvalidArgument, "{bad:?}");
         }
     }
 }
