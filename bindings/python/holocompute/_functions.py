@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from holocompute._errors import NotSupported
-from holocompute._lazy import Call, Lazy, Reduction, Unary, binary
+from holocompute._lazy import INSTEAD, Call, Lazy, Reduction, Unary, binary
 
 __all__ = [
     "abs",
@@ -215,7 +215,8 @@ def apply_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     if function is np.size and len(args) == 1:
         return args[0].size
     name = getattr(function, "__name__", str(function))
-    refuse(f"numpy.{name}", _FUNCTION_INSTEAD.get(name, "a.to_numpy(), or slices a[...], first"))
+    instead = _FUNCTION_INSTEAD.get(name) or INSTEAD.get(name) or "a.to_numpy(), or slices a[...], first"
+    refuse(f"numpy.{name}", instead)
 
 
 def refuse(what: str, instead: str) -> NoReturn:

@@ -31,7 +31,8 @@ DTYPES = (
     *(np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32, np.uint64, np.float32, np.float64)),
 )
 
-_INSTEAD = {
+#: What to use instead of NumPy's methods that there are not.
+INSTEAD = {
     "T": "read it with to_numpy() and transpose there",
     "transpose": "read it with to_numpy() and transpose there",
     "reshape": "create an array of the other shape and write slices into it",
@@ -43,7 +44,7 @@ _INSTEAD = {
     "cumsum": "read slices and use numpy.cumsum on them",
     "cumprod": "read slices and use numpy.cumprod on them",
     "sort": "read slices and use numpy.sort on them",
-    "std": "hc.sqrt is for arrays; use math.sqrt(((a - m) * (a - m)).mean().item())",
+    "std": "math.sqrt(((a - m) * (a - m)).mean().item()) with m = a.mean().item()",
     "var": "((a - m) * (a - m)).mean() with m = a.mean().item()",
     "tolist": "to_numpy().tolist()",
     "round": "holocompute.rint(a)",
@@ -318,8 +319,8 @@ class Lazy:
     __rmatmul__ = __matmul__
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name in _INSTEAD:
-            raise NotSupportedAttribute(f"{type(self).__name__}.{name}", _INSTEAD[name])
+        if name in INSTEAD:
+            raise NotSupportedAttribute(f"{type(self).__name__}.{name}", INSTEAD[name])
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # -- NumPy's own functions on our arrays ----------------------------------------------------

@@ -171,3 +171,9 @@ def test_a_result_that_would_flood_this_process_is_refused_before_it_is_computed
         (huge + 1).compute()
     assert {array.name for array in cluster.arrays()} <= before
     cluster.remove(huge)
+
+
+def test_bytes_that_are_no_module_are_refused(cluster: hc.Cluster) -> None:
+    with pytest.raises(hc.HoloError) as refused:
+        cluster.run_module(b"nonsense", [cluster.zeros(3)])
+    assert refused.value.code == "HC1602"
