@@ -11,15 +11,13 @@ import numpy as np
 
 from holocompute._errors import HoloError, NotSupported
 from holocompute._lazy import (
-    IMPLICIT_BYTES_MAX,
     Binary,
     Compound,
     Lazy,
     Reduction,
     as_operands,
-    check_limit,
-    readable,
 )
+from holocompute._values import IMPLICIT_BYTES_MAX, check_limit, readable
 
 if TYPE_CHECKING:
     from holocompute import _native

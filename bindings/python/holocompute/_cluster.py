@@ -16,7 +16,7 @@ import numpy as np
 from holocompute import _native
 from holocompute._array import Array
 from holocompute._errors import HoloError
-from holocompute._lazy import check_dtype, literal, readable
+from holocompute._values import check_dtype, literal, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

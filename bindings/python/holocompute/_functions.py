@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from holocompute._errors import NotSupported
-from holocompute._lazy import INSTEAD, Call, Lazy, Reduction, Unary, binary
+from holocompute._lazy import Call, Lazy, Reduction, Unary, binary
+from holocompute._values import INSTEAD
 
 __all__ = [
     "abs",
