@@ -7,6 +7,7 @@ mod argument;
 mod clock;
 mod commands;
 mod joining;
+mod logging;
 mod output;
 mod picture;
 mod processes;
@@ -40,6 +41,7 @@ Examples:
   holo array get 'demo/b[0:10]'
 
 Settings: flag, then HOLO_* variable, then ~/.config/holo/config.toml (cluster, identity, timeout), then the default.
+HOLO_LOG=debug shows on stderr what happens inside. With -o json, data on stdout and errors on stderr are JSON.
 Exit codes: 0 ok, 1 unexpected, 2 usage, 3 not found, 4 unauthenticated, 5 denied, 6 conflict, 7 quota or capacity,
   8 no quorum, 9 timeout or unreachable, 10 integrity, 11 version, 20 task failed, 21 task hit a limit, 22 cancelled."
 )]
@@ -93,6 +95,9 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|source| {
             Failure::new(ErrorCode::Internal, format!("cannot start the async runtime: {source}"))
         })?;
+    if !matches!(command, Command::Agent(_)) {
+        logging::start(&context.output, None)?;
+    }
     // On this thread, not on a worker: the kernel ties node processes to the thread that starts them.
     runtime.block_on(commands::run(command, context))
 }

@@ -1,13 +1,12 @@
 //! `holo agent`.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use holo_core::{ErrorCode, Failure};
 use holo_node::{Config, Node};
-use tracing_subscriber::EnvFilter;
 
 use super::Context;
+use crate::logging;
 use crate::processes::Ready;
 use crate::signals::{StopSignals, stdin_closed};
 
@@ -33,7 +32,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     if args.supervised {
         die_with_parent()?;
     }
-    log_to_stderr(context)?;
+    logging::start(&context.output, Some("info"))?;
     // Caught before the node starts, so that an early signal stops it too.
     let mut signals = StopSignals::catch()?;
     let config = Config::load(&args.config)?;
@@ -76,25 +75,4 @@ fn die_with_parent() -> Result<(), Failure> {
 #[cfg(not(target_os = "linux"))]
 fn die_with_parent() -> Result<(), Failure> {
     Ok(())
-}
-
-fn log_to_stderr(context: &Context) -> Result<(), Failure> {
-    let wrong = |message: String| {
-        Failure::new(ErrorCode::ConfigInvalid, format!("HOLO_LOG: {message}"))
-            .help("write a level such as info or debug, or part=level pairs such as holo_net=trace")
-    };
-    let filter = match std::env::var("HOLO_LOG") {
-        Ok(text) if !text.trim().is_empty() => {
-            EnvFilter::try_new(text.trim()).map_err(|source| wrong(source.to_string()))?
-        }
-        Ok(_) | Err(std::env::VarError::NotPresent) => EnvFilter::new("info"),
-        Err(source) => return Err(wrong(source.to_string())),
-    };
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && context.output.color());
-    let installed =
-        if context.output.is_json() { lines.json().try_init() } else { lines.try_init() };
-    installed.map_err(|source| Failure::new(ErrorCode::Internal, format!("cannot log: {source}")))
 }
