@@ -14,19 +14,19 @@ const BULK_BYTES: usize = 1 << 30;
 
 /// Limits of this machine.
 #[derive(Clone, Copy, Debug)]
-pub struct References {
+pub(crate) struct References {
     /// Plain TCP on loopback, one connection, GB/s.
-    pub tcp_gb_per_s: f64,
+    pub(crate) tcp_gb_per_s: f64,
     /// TCP ping-pong of 8 bytes, microseconds at the median.
-    pub tcp_ping_us: f64,
+    pub(crate) tcp_ping_us: f64,
     /// One core copying large blocks, GB/s copied.
-    pub memcpy_gb_per_s: f64,
+    pub(crate) memcpy_gb_per_s: f64,
     /// One core: `i*i + 3i + 1` into 100 million warm int64, seconds.
-    pub native_fill_s: f64,
+    pub(crate) native_fill_s: f64,
     /// One core: sum of 100 million int64, seconds.
-    pub native_sum_s: f64,
+    pub(crate) native_sum_s: f64,
     /// One core: sum of two arrays of 10 million float32, milliseconds.
-    pub native_add_ms: f64,
+    pub(crate) native_add_ms: f64,
 }
 
 impl References {
@@ -35,7 +35,7 @@ impl References {
     /// # Errors
     ///
     /// When loopback TCP does not work.
-    pub fn measure(elems: usize) -> Result<Self> {
+    pub(crate) fn measure(elems: usize) -> Result<Self> {
         let (native_fill_s, native_sum_s) = native_fill_and_sum(elems);
         Ok(Self {
             tcp_gb_per_s: tcp_bulk().context("plain TCP")?,
@@ -112,10 +112,8 @@ fn memcpy() -> f64 {
 fn native_fill_and_sum(elems: usize) -> (f64, f64) {
     let mut values = vec![1i64; elems];
     let fill = best_of(3, || {
-        let mut i = 0i64;
-        for value in &mut values {
+        for (value, i) in values.iter_mut().zip(0i64..) {
             *value = i.wrapping_mul(i).wrapping_add(i.wrapping_mul(3)).wrapping_add(1);
-            i += 1;
         }
         black_box(&mut values);
     });

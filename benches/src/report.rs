@@ -4,26 +4,26 @@ use serde::Serialize;
 
 /// One workload.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// What was done.
-    pub workload: String,
+    pub(crate) workload: String,
     /// Our figure.
-    pub ours: f64,
+    pub(crate) ours: f64,
     /// Its unit.
-    pub unit: &'static str,
+    pub(crate) unit: &'static str,
     /// Whether more is better.
-    pub more_is_better: bool,
+    pub(crate) more_is_better: bool,
     /// What it is compared with, measured in the same run.
-    pub reference: &'static str,
+    pub(crate) reference: &'static str,
     /// The reference's figure, in the same unit; 0 where there is none.
-    pub reference_value: f64,
+    pub(crate) reference_value: f64,
     /// The target of this stage; 0 where there is none.
-    pub target: f64,
+    pub(crate) target: f64,
 }
 
 impl Row {
     /// Our figure over the reference's, turned so that more is always better; `None` without a reference.
-    pub fn ratio(&self) -> Option<f64> {
+    pub(crate) fn ratio(&self) -> Option<f64> {
         let (ours, reference) = if self.more_is_better {
             (self.ours, self.reference_value)
         } else {
@@ -33,15 +33,17 @@ impl Row {
     }
 
     /// Whether the target is met; `None` without one.
-    pub fn on_target(&self) -> Option<bool> {
-        let met = if self.more_is_better { self.ours >= self.target } else { self.ours <= self.target };
+    pub(crate) fn on_target(&self) -> Option<bool> {
+        let met =
+            if self.more_is_better { self.ours >= self.target } else { self.ours <= self.target };
         (self.target > 0.0).then_some(met)
     }
 }
 
 /// The table for people.
-pub fn table(rows: &[Row]) -> String {
-    let header = ["workload", "ours", "unit", "reference", "its figure", "ratio", "target", "met"].map(str::to_owned);
+pub(crate) fn table(rows: &[Row]) -> String {
+    let header = ["workload", "ours", "unit", "reference", "its figure", "ratio", "target", "met"]
+        .map(str::to_owned);
     let cells = rows.iter().map(|row| {
         [
             row.workload.clone(),
@@ -55,13 +57,15 @@ pub fn table(rows: &[Row]) -> String {
         ]
     });
     let lines: Vec<[String; 8]> = std::iter::once(header).chain(cells).collect();
-    let widths: [usize; 8] =
-        std::array::from_fn(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0));
+    let widths: [usize; 8] = std::array::from_fn(|column| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
+    });
     let render = |line: &[String; 8]| {
-        let cells = line.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
-            1 | 4 | 5 | 6 => format!("{cell:>width$}"),
-            _ => format!("{cell:<width$}"),
-        });
+        let cells =
+            line.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
+                1 | 4 | 5 | 6 => format!("{cell:>width$}"),
+                _ => format!("{cell:<width$}"),
+            });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     lines.iter().map(render).collect::<Vec<_>>().join("\n")

@@ -4,23 +4,23 @@ use std::time::Instant;
 
 /// Time since it was started.
 #[derive(Clone, Copy, Debug)]
-pub struct Stopwatch(Instant);
+pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts now.
     #[expect(clippy::disallowed_methods, reason = "measuring is what this crate is for")]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
 
     /// Seconds since the start.
-    pub fn seconds(self) -> f64 {
+    pub(crate) fn seconds(self) -> f64 {
         self.0.elapsed().as_secs_f64()
     }
 }
 
 /// Seconds of the fastest of `rounds` runs.
-pub fn best_of(rounds: usize, mut run: impl FnMut()) -> f64 {
+pub(crate) fn best_of(rounds: usize, mut run: impl FnMut()) -> f64 {
     let seconds = (0..rounds).map(|_| {
         let watch = Stopwatch::start();
         run();
@@ -30,7 +30,7 @@ pub fn best_of(rounds: usize, mut run: impl FnMut()) -> f64 {
 }
 
 /// The value below which `percent` of the samples lie; sorts them. 0 of nothing.
-pub fn percentile(samples: &mut [f64], percent: usize) -> f64 {
+pub(crate) fn percentile(samples: &mut [f64], percent: usize) -> f64 {
     samples.sort_by(f64::total_cmp);
     let index = (samples.len() * percent / 100).min(samples.len().saturating_sub(1));
     samples.get(index).copied().unwrap_or(0.0)

@@ -28,7 +28,11 @@ const NO_OP: &str = r#"(module
 /// # Errors
 ///
 /// Those of the cluster, and bytes that come back changed.
-pub async fn bulk(cluster: &Cluster, references: &References, rows: &mut Vec<Row>) -> Result<()> {
+pub(crate) async fn bulk(
+    cluster: &Cluster,
+    references: &References,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
     let elems = (BULK_BYTES / 8) as u64;
     let array = cluster.array("bench/bulk").shape([elems]).create_any(DType::F64).await?;
     let source: Vec<u8> = (0..BULK_BYTES / 8).flat_map(|i| (i as u64).to_le_bytes()).collect();
@@ -56,7 +60,11 @@ pub async fn bulk(cluster: &Cluster, references: &References, rows: &mut Vec<Row
 /// # Errors
 ///
 /// Those of the cluster.
-pub async fn small(cluster: &Cluster, references: &References, rows: &mut Vec<Row>) -> Result<()> {
+pub(crate) async fn small(
+    cluster: &Cluster,
+    references: &References,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
     let elems = PAGE_ELEMS * 64 * 16;
     let array = cluster.array("bench/small").shape([elems]).create_any(DType::F64).await?;
     cluster.expr("y = float64(i)").output("y", &array).run().await?;
@@ -71,7 +79,14 @@ pub async fn small(cluster: &Cluster, references: &References, rows: &mut Vec<Ro
     rows.push(less("64 KiB page read, p50", page, "us", "TCP ping-pong", ping, 95.0));
     let pages = throughput(&array, elems, PAGE_ELEMS, 40_000).await?;
     let rate = pages * 65_536.0 / 1e9;
-    rows.push(more("64 KiB page reads, 64 in flight", rate, "GB/s", "plain TCP", references.tcp_gb_per_s, 3.0));
+    rows.push(more(
+        "64 KiB page reads, 64 in flight",
+        rate,
+        "GB/s",
+        "plain TCP",
+        references.tcp_gb_per_s,
+        3.0,
+    ));
     cluster.remove("bench/small").await?;
     Ok(())
 }
@@ -81,7 +96,12 @@ pub async fn small(cluster: &Cluster, references: &References, rows: &mut Vec<Ro
 /// # Errors
 ///
 /// Those of the cluster, and a sum that is wrong.
-pub async fn compute(cluster: &Cluster, references: &References, elems: u64, rows: &mut Vec<Row>) -> Result<()> {
+pub(crate) async fn compute(
+    cluster: &Cluster,
+    references: &References,
+    elems: u64,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
     let array = cluster.array("bench/quadratic").shape([elems]).create_any(DType::I64).await?;
     let fill = cluster.expr("y = i*i + 3*i + 1").output("y", &array);
     let fill = best(async || Ok(fill.run().await.map(|_report| ())?)).await?;
@@ -93,7 +113,14 @@ pub async fn compute(cluster: &Cluster, references: &References, elems: u64, row
     })
     .await?;
     cluster.remove("bench/quadratic").await?;
-    rows.push(less("fill 100M int64", fill, "s", "native, 1 core", references.native_fill_s, 0.055));
+    rows.push(less(
+        "fill 100M int64",
+        fill,
+        "s",
+        "native, 1 core",
+        references.native_fill_s,
+        0.055,
+    ));
     rows.push(less("sum 100M int64", sum, "s", "native, 1 core", references.native_sum_s, 0.023));
 
     let x = cluster.array("bench/x").shape([10_000_000]).create_any(DType::F32).await?;
@@ -104,7 +131,14 @@ pub async fn compute(cluster: &Cluster, references: &References, elems: u64, row
     cluster.expr("y = x + x").input("x", &x).output("y", "bench/y").run().await?;
     let add = cluster.expr("z = x + y").input("x", &x).input("y", "bench/y").output("z", "bench/z");
     let add = best(async || Ok(add.run().await.map(|_report| ())?)).await?;
-    rows.push(less("add two 10M float32", add * 1e3, "ms", "native, 1 core", references.native_add_ms, 4.5));
+    rows.push(less(
+        "add two 10M float32",
+        add * 1e3,
+        "ms",
+        "native, 1 core",
+        references.native_add_ms,
+        4.5,
+    ));
     for name in ["bench/x", "bench/y", "bench/z"] {
         cluster.remove(name).await?;
     }
@@ -116,7 +150,11 @@ pub async fn compute(cluster: &Cluster, references: &References, elems: u64, row
 /// # Errors
 ///
 /// Those of the cluster.
-pub async fn calls(cluster: &Cluster, references: &References, rows: &mut Vec<Row>) -> Result<()> {
+pub(crate) async fn calls(
+    cluster: &Cluster,
+    references: &References,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
     let module = wat::parse_str(NO_OP).context("the no-op module")?;
     let task = cluster.task(module);
     task.call(Bytes::new()).await?;
@@ -127,7 +165,14 @@ pub async fn calls(cluster: &Cluster, references: &References, rows: &mut Vec<Ro
         micros.push(watch.seconds() * 1e6);
     }
     let ping = references.tcp_ping_us;
-    rows.push(less("no-op call in the node, p50", percentile(&mut micros, 50), "us", "TCP ping-pong", ping, 70.0));
+    rows.push(less(
+        "no-op call in the node, p50",
+        percentile(&mut micros, 50),
+        "us",
+        "TCP ping-pong",
+        ping,
+        70.0,
+    ));
     let rounds = 10_000 / IN_FLIGHT;
     let watch = Stopwatch::start();
     let lanes = (0..IN_FLIGHT).map(|_| async {
@@ -147,14 +192,21 @@ pub async fn calls(cluster: &Cluster, references: &References, rows: &mut Vec<Ro
 /// # Errors
 ///
 /// Those of the cluster.
-pub async fn idle(cluster: &Cluster, seconds: u64, rows: &mut Vec<Row>) -> Result<()> {
+pub(crate) async fn idle(cluster: &Cluster, seconds: u64, rows: &mut Vec<Row>) -> Result<()> {
     let before = usage(cluster).await?;
     let watch = Stopwatch::start();
     pause(seconds).await;
     let after = usage(cluster).await?;
     let share = (after.0 - before.0) / 1e3 / watch.seconds() * 100.0;
     rows.push(less("idle CPU of 3 nodes", share, "% of a core", "", 0.0, 2.0));
-    rows.push(less("resident memory of 3 idle nodes", after.1 / f64::from(1 << 20), "MiB", "", 0.0, 200.0));
+    rows.push(less(
+        "resident memory of 3 idle nodes",
+        after.1 / f64::from(1 << 20),
+        "MiB",
+        "",
+        0.0,
+        200.0,
+    ));
     Ok(())
 }
 
@@ -224,12 +276,26 @@ async fn pause(seconds: u64) {
     tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
 }
 
-fn more(workload: &str, ours: f64, unit: &'static str, reference: &'static str, value: f64, target: f64) -> Row {
+fn more(
+    workload: &str,
+    ours: f64,
+    unit: &'static str,
+    reference: &'static str,
+    value: f64,
+    target: f64,
+) -> Row {
     let workload = workload.to_owned();
     Row { workload, ours, unit, more_is_better: true, reference, reference_value: value, target }
 }
 
-fn less(workload: &str, ours: f64, unit: &'static str, reference: &'static str, value: f64, target: f64) -> Row {
+fn less(
+    workload: &str,
+    ours: f64,
+    unit: &'static str,
+    reference: &'static str,
+    value: f64,
+    target: f64,
+) -> Row {
     Row { more_is_better: false, ..more(workload, ours, unit, reference, value, target) }
 }
 

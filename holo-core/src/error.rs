@@ -38,10 +38,13 @@ impl Failure {
         self
     }
 
-    /// Puts the place where it happened before the message.
+    /// Puts the place where it happened before the message, unless it is there already.
     #[must_use]
     pub fn context(mut self, place: impl fmt::Display) -> Self {
-        self.message = format!("{place}: {}", self.message);
+        let place = place.to_string();
+        if !self.message.starts_with(&place) {
+            self.message = format!("{place}: {}", self.message);
+        }
         self
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use holo_core::placement::{Member, Membership, PlacementTable};
@@ -130,9 +131,17 @@ impl Config {
     /// [`ErrorCode::FileFailed`] or [`ErrorCode::ConfigInvalid`]; the content is never part of the message.
     pub fn cluster_secret(&self) -> Result<[u8; 32], Failure> {
         let place = self.cluster_secret_file.display();
-        let text = std::fs::read_to_string(&self.cluster_secret_file).map_err(|source| {
+        let failed = |source: std::io::Error| {
             Failure::new(ErrorCode::FileFailed, format!("cluster secret {place}: {source}"))
-        })?;
+        };
+        let mode =
+            std::fs::metadata(&self.cluster_secret_file).map_err(failed)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            let message =
+                format!("cluster secret {place} may be read by others (mode {:o})", mode & 0o777);
+            return Err(invalid(message).help(format!("chmod 600 {place}")));
+        }
+        let text = std::fs::read_to_string(&self.cluster_secret_file).map_err(failed)?;
         match ClusterId::from_hex(text.trim()) {
             Ok(secret) => Ok(secret.0),
             Err(_) => Err(invalid(format!("cluster secret {place} is not 64 hexadecimal digits"))),

@@ -63,6 +63,7 @@ pub fn prepare(dir: &Path, nodes: usize, options: &DevOptions) -> Result<DevClus
             Failure::new(ErrorCode::Internal, format!("no randomness: {source}"))
         })?;
     }
+    // Stands for the root's public key: a cluster of one machine for one afternoon has no root that signs.
     let cluster_id = ClusterId(*blake3::hash(&root).as_bytes());
     write_private(&dir.join("cluster.secret"), &format!("{}\n", ClusterId(secret).to_hex()))?;
     let now = Clock::start().wall();

@@ -86,3 +86,17 @@ fn a_client_gets_what_its_grants_say_and_members_may_not_act_as_clients() {
     assert!(policy.authorize::<holo_core::action::Member>(member, "directory").is_ok());
     assert!(policy.authorize::<holo_core::action::Read>(member, "demo/x").is_err());
 }
+
+#[test]
+fn a_secret_that_others_may_read_is_refused() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("secret");
+    std::fs::write(&path, "44".repeat(32)).unwrap();
+    let config = Config::parse(&text(), dir.path(), &BTreeMap::new()).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let refused = config.cluster_secret().unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ConfigInvalid);
+    assert!(!refused.to_string().contains("4444"), "the secret is not in the message");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(config.cluster_secret().unwrap(), [0x44; 32]);
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holo_client::ErrorCode;
-use holo_core::wire::{ArrayInstall, GetRange, Kind, PutRange};
+use holo_core::wire::{ArrayInstall, GetRange, Kind, ModulePush, PutRange};
 use holo_core::{ClusterId, Epoch, Failure, PublicKey, Role, UnixMillis};
 use holo_net::{Connection, Endpoint, EndpointOptions, Expected, Identity, Request};
 use prost::Message;
@@ -197,4 +197,16 @@ async fn a_clean_shutdown_says_not_yet_and_only_now_stops_the_node() {
     assert_eq!(refused.code(), ErrorCode::NotYet);
     cluster.shutdown(node, true).await.unwrap();
     harness.nodes[1].as_ref().unwrap().stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn module_bytes_under_another_hash_are_refused() {
+    let harness = Harness::start(1, "32MiB");
+    let client = Identity::load(&harness.prepared.client_identity, HOUR, now()).unwrap();
+    let (_endpoint, connection) = connect(client, harness.prepared.addresses[0]).await.unwrap();
+    let bytes = bytes::Bytes::from(wat::parse_str("(module)").unwrap());
+    let head = ModulePush { module: blake3::hash(b"something else").as_bytes().to_vec() };
+    let request = Request::new(Kind::ModulePush, Duration::from_secs(5), head.encode_to_vec());
+    let refused = connection.bulk(request, vec![bytes]).await.map(|_reply| ()).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Corrupt);
 }
