@@ -1,7 +1,7 @@
 //! The `holo` command: one binary that is a node, a cluster for one afternoon, and the way to talk to both.
 //!
 //! A command is a file of `commands` with its doc comment, its arguments and one function. Data goes to stdout, prose
-//! and progress to stderr, both through `output`; a [`Failure`](holo_core::Failure) decides the exit code.
+//! and progress to stderr, both through `output`; a [`Failure`] decides the exit code.
 
 mod argument;
 mod clock;
