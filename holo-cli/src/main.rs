@@ -6,7 +6,6 @@
 mod argument;
 mod clock;
 mod commands;
-mod joining;
 mod logging;
 mod output;
 mod picture;

@@ -131,7 +131,7 @@ impl Expression {
         self
     }
 
-    /// Fuel that it may burn on each node.
+    /// Fuel that it may burn on each shard.
     pub fn fuel(mut self, fuel: u64) -> Self {
         self.limits.fuel = fuel;
         self

@@ -240,6 +240,7 @@ impl RunReport {
                 fuel: reply.fuel,
                 elapsed: Duration::from_micros(reply.elapsed_us),
                 engine: reply.engine,
+                log: reply.log,
             });
         }
         report.partials.sort_by_key(|partial| partial.shard);
@@ -265,6 +266,8 @@ pub struct NodeRun {
     pub elapsed: Duration,
     /// Where it ran: `wasm`, `wasm-jit`, `gpu: NAME`.
     pub engine: String,
+    /// What the module logged there, line by line.
+    pub log: Vec<String>,
 }
 
 /// The part of an index space that one node is the primary of.

@@ -165,7 +165,7 @@ impl Task {
                 self.limits.deadline(),
             )
             .await?;
-        Ok(CallReport { output: reply.output, fuel: reply.fuel })
+        Ok(CallReport { output: reply.output, fuel: reply.fuel, log: reply.log })
     }
 
     async fn resolve(&self, operands: &[Operand]) -> Result<Vec<(String, AnyArray)>> {
@@ -262,6 +262,8 @@ pub struct CallReport {
     pub output: Bytes,
     /// Fuel burned.
     pub fuel: u64,
+    /// What it logged, line by line.
+    pub log: Vec<String>,
 }
 
 fn check_args(what: &str, bytes: &Bytes) -> Result<()> {

@@ -12,7 +12,6 @@ use super::dev::{Folder, client_options, interrupted, prepare};
 use super::status::{Report, ring_of};
 use super::{Context, array};
 use crate::clock::Stopwatch;
-use crate::joining;
 use crate::picture::Ring;
 use crate::processes::NodeProcesses;
 use crate::quantity;
@@ -103,7 +102,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
 
 /// Everything between the start and the stop of the nodes.
 async fn work(elems: u64, options: Options, steps: &mut Steps<'_>) -> Result<Found, Failure> {
-    let cluster = steps.take("connect", 0, joining::connect(options)).await?;
+    let cluster = steps.take("connect", 0, Cluster::connect(options)).await?;
     steps.checked(format!("{} members", cluster.membership().members().len()));
 
     let members = cluster.membership().members().len() as u64;

@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use holo_client::Options;
+use holo_client::{Cluster, Options};
 use holo_core::{ErrorCode, Failure};
 use holo_node::dev::{DevCluster, DevOptions};
 use serde::Serialize;
 
 use super::Context;
 use crate::argument::argument;
-use crate::joining;
 use crate::processes::NodeProcesses;
 use crate::progress::Progress;
 use crate::quantity;
@@ -78,14 +77,16 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         }
     };
     let stopping = nodes.stop().await;
-    context.output.note(&format!("{ended}; all nodes are gone, and so is their data"));
+    if !args.child {
+        context.output.note(&format!("{ended}; all nodes are gone, and so is their data"));
+    }
     stopping
 }
 
-/// Starts the nodes; when this returns, they have found each other and take work.
+/// Starts the nodes; when this returns, they answer.
 async fn start(cluster: &DevCluster) -> Result<NodeProcesses, Failure> {
     let nodes = NodeProcesses::start(&cluster.configs).await?;
-    joining::connect(client_options(cluster)).await?;
+    Cluster::connect(client_options(cluster)).await?;
     Ok(nodes)
 }
 

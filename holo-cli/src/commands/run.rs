@@ -26,7 +26,7 @@ Examples:
 
 An output that does not exist is made like the first input. In an expression, i is the index of the element.
 A module is pushed to the nodes under the hash of its bytes and runs in a sandbox, with no access to anything but its
-arrays and what --grant allows. Limits are per node; a task that hits one ends with exit code 21 and its name.")]
+arrays and what --grant allows. Fuel and memory count per shard; a task that hits one ends with exit code 21 and its name.")]
 #[command(group = clap::ArgGroup::new("program").required(true))]
 pub(crate) struct Args {
     /// A WASM module, binary or text
@@ -125,12 +125,14 @@ struct NodeRan {
     elems: u64,
     fuel: u64,
     elapsed_us: u64,
+    log: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct Called {
+struct Called<'a> {
     output_hex: String,
     fuel: u64,
+    log: &'a [String],
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -287,10 +289,22 @@ fn in_words(bytes: &[u8], dtype: Option<DType>) -> String {
 
 fn show_call(called: &CallReport, result: Option<DType>, context: &Context) {
     if context.output.is_json() {
-        context.output.json(&Called { output_hex: to_hex(&called.output), fuel: called.fuel });
+        context.output.json(&Called {
+            output_hex: to_hex(&called.output),
+            fuel: called.fuel,
+            log: &called.log,
+        });
     } else {
         context.output.data(&in_words(&called.output, result));
+        show_log("log", &called.log, context);
         context.output.note(&format!("{} fuel", quantity::count(called.fuel)));
+    }
+}
+
+/// What a module logged goes where prose goes: it is no result.
+fn show_log(place: &str, lines: &[String], context: &Context) {
+    for line in lines {
+        context.output.note(&format!("{place}: {line}"));
     }
 }
 
@@ -314,6 +328,9 @@ fn show(report: &RunReport, result: Option<DType>, context: &Context) {
     }
     for name in &report.outputs {
         context.output.data(&format!("wrote {name}"));
+    }
+    for node in &report.nodes {
+        show_log(&node.name, &node.log, context);
     }
     let mut table = Table::new(&["node", ">shards", ">elements", ">fuel", ">time", "engine"]);
     for node in &report.nodes {
@@ -343,6 +360,7 @@ impl From<&RunReport> for Ran {
             elems: node.elems,
             fuel: node.fuel,
             elapsed_us: micros(node.elapsed),
+            log: node.log.clone(),
         });
         let partials = report
             .partials
