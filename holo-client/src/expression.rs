@@ -131,19 +131,20 @@ impl Expression {
         self
     }
 
-    /// Fuel that it may burn on each shard.
+    /// Fuel that it may burn on each shard; the node's default is also the most that it allows.
     pub fn fuel(mut self, fuel: u64) -> Self {
         self.limits.fuel = fuel;
         self
     }
 
-    /// Time that it may take on each node.
+    /// Time that it may take on each node, in whole milliseconds rounded up; the node's default is also the most that
+    /// it allows.
     pub fn time_limit(mut self, time: Duration) -> Self {
         self.limits.time = time;
         self
     }
 
-    /// Guest memory that it may use, in bytes.
+    /// Guest memory that it may use for each shard, in bytes; the node's default is also the most that it allows.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.limits.memory_bytes = bytes;
         self

@@ -14,10 +14,11 @@ use crate::retry::Effect;
 use crate::session::{Deadline, Session, Target};
 use crate::{AnyArray, Error, Result};
 
-/// What a node allows a task unless the caller asks for less or more.
+/// What a node allows a task unless the caller asks for less.
 const RUN_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Time for the way there and back, beside the task's own.
 const RUN_TIME_MARGIN: Duration = Duration::from_secs(10);
+const NANOS_PER_MILLI: u128 = 1_000_000;
 
 /// Where a program runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl Device {
     }
 }
 
-/// What a run may use on each node; zero stands for the node's default.
+/// What a run may use: fuel and memory on each shard, time on each node. Zero stands for the node's default.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RunLimits {
     pub(crate) fuel: u64,
@@ -65,8 +66,10 @@ pub(crate) struct RunLimits {
 }
 
 impl RunLimits {
+    /// Rounded up: a time below one millisecond is not the zero that stands for the default.
     pub(crate) fn time_ms(&self) -> u32 {
-        u32::try_from(self.time.as_millis()).unwrap_or(u32::MAX)
+        let whole = self.time.as_nanos().div_ceil(NANOS_PER_MILLI);
+        u32::try_from(whole).unwrap_or(u32::MAX)
     }
 
     /// How long we wait for a node that keeps its limits.

@@ -73,19 +73,21 @@ impl Task {
         self
     }
 
-    /// Fuel that it may burn on each shard.
+    /// Fuel that it may burn on each shard, in a call, and in combining its partial results; the node's default is also
+    /// the most that it allows.
     pub fn fuel(mut self, fuel: u64) -> Self {
         self.limits.fuel = fuel;
         self
     }
 
-    /// Time that it may take on each node.
+    /// Time that it may take on each node, in whole milliseconds rounded up; the node's default is also the most that
+    /// it allows.
     pub fn time_limit(mut self, time: Duration) -> Self {
         self.limits.time = time;
         self
     }
 
-    /// Guest memory that it may use, in bytes.
+    /// Guest memory that it may use for each shard, in bytes; the node's default is also the most that it allows.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.limits.memory_bytes = bytes;
         self
@@ -153,6 +155,7 @@ impl Task {
             fuel: self.limits.fuel,
             time_ms: self.limits.time_ms(),
             grants: self.grants.clone(),
+            memory_bytes: self.limits.memory_bytes,
         };
         let reply: CallReply = self
             .cluster
@@ -233,6 +236,9 @@ impl Task {
             params: self.params.clone(),
             partials,
             grants: self.grants.clone(),
+            fuel: self.limits.fuel,
+            time_ms: self.limits.time_ms(),
+            memory_bytes: self.limits.memory_bytes,
         };
         if request.encoded_len() > limits::BODY_BYTES_MAX as usize {
             let message = format!("{} bytes of partial results", request.encoded_len());

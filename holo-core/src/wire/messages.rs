@@ -510,6 +510,9 @@ pub struct CallModule {
     /// Names of the capabilities that the caller grants.
     #[prost(string, repeated, tag = "5")]
     pub grants: Vec<String>,
+    /// Bytes of guest memory; 0 for the default.
+    #[prost(uint64, tag = "6")]
+    pub memory_bytes: u64,
 }
 
 /// Folds partial results of a module with `holo_combine`, in a fixed tree order.
@@ -527,6 +530,15 @@ pub struct CombineModule {
     /// Names of the capabilities that the caller grants.
     #[prost(string, repeated, tag = "4")]
     pub grants: Vec<String>,
+    /// Fuel of the whole fold; 0 for the default.
+    #[prost(uint64, tag = "5")]
+    pub fuel: u64,
+    /// Wall-clock milliseconds; 0 for the default.
+    #[prost(uint32, tag = "6")]
+    pub time_ms: u32,
+    /// Bytes of guest memory; 0 for the default.
+    #[prost(uint64, tag = "7")]
+    pub memory_bytes: u64,
 }
 
 /// Output of a module.
