@@ -71,8 +71,10 @@ impl DirectoryDriver {
         let links = join_all(waiting).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut removed = self.removed.lock().await;
         let (now, secret) = (self.clock.wall(), &self.secret);
-        let descriptor =
-            self.arrays.directory(|known| known.plan_allocate(&may, &request, now, secret))?;
+        let may_read = self.arrays.policy().authorize::<action::Read>(key, &request.like).ok();
+        let descriptor = self.arrays.directory(|known| {
+            known.plan_allocate(&may, may_read.as_ref(), &request, now, secret)
+        })?;
         let info = ArrayInfo::from(&descriptor);
         let id = descriptor.id;
         self.arrays.install(descriptor, Birth::New)?;

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! 1. A name belongs to at most one array of a tenant; ids are unique across tenants and never come back.
+//! 1. A name belongs to at most one array of a tenant; ids are unique across tenants, and no new array gets an id that
+//!    was seen before.
 //! 2. Every lookup is keyed by the caller's tenant: another tenant's array and no array at all are the same answer.
 //!
 //! # Not here
@@ -48,10 +49,31 @@ impl Directory {
         if self.arrays.get(&array.id) == Some(&array) {
             return Ok(());
         }
-        self.refuse_taken_name(array.tenant, &array.name)?;
         if array.id < self.next {
-            let message = format!("array id {} was given out before", array.id);
-            return Err(Failure::new(ErrorCode::Conflict, message).help("try the allocation again"));
+            self.refuse_taken_name(array.tenant, &array.name)?;
+            return Err(used_id(array.id));
+        }
+        self.install_earlier(array)
+    }
+
+    /// Adds an array that existed before this directory was made, such as one that a member remembers from before a
+    /// restart: its id may lie below the next one as long as no array has it now. Installing the same descriptor again
+    /// changes nothing.
+    ///
+    /// The caller sees to it that the array was not removed meanwhile; a directory does not remember what it forgot.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::install`], but for [`ErrorCode::Conflict`], which is left for an id that another array has.
+    pub fn install_earlier(&mut self, array: ArrayDescriptor) -> Result<(), Failure> {
+        match self.arrays.get(&array.id) {
+            Some(known) if *known == array => return Ok(()),
+            known => {
+                self.refuse_taken_name(array.tenant, &array.name)?;
+                if known.is_some() {
+                    return Err(used_id(array.id));
+                }
+            }
         }
         if self.arrays.len() >= limits::ARRAYS_MAX {
             let message = format!("the cluster has {} arrays", limits::ARRAYS_MAX);
@@ -60,13 +82,18 @@ impl Directory {
         let Some(next) = array.id.0.checked_add(1) else {
             return Err(Failure::new(ErrorCode::InvalidArgument, "the last array id of all"));
         };
-        self.next = ArrayId(next);
+        self.raise_next_id(ArrayId(next));
         self.names.insert((array.tenant, array.name.clone()), array.id);
         self.arrays.insert(array.id, array);
         Ok(())
     }
 
-    /// Removes an array and returns what it was. Its id stays used.
+    /// Gives no new array an id below `next`: somebody has seen those. A lower `next` than ours changes nothing.
+    pub fn raise_next_id(&mut self, next: ArrayId) {
+        self.next = self.next.max(next);
+    }
+
+    /// Removes an array and returns what it was. No new array gets its id.
     ///
     /// # Errors
     ///
@@ -82,16 +109,18 @@ impl Directory {
     /// Checks a request and says what array it makes; nothing changes yet.
     ///
     /// A new colocation group gets a placement key of its own, derived from the cluster's secret, so that nobody can
-    /// aim an array at a node. An array `like` another takes over its group, key and shard length.
+    /// aim an array at a node. An array `like` another takes over its group, key and shard length, so its creator must be
+    /// allowed to read that one: `may_read` is for `like`, or nothing.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::Denied`] when `authorized` names another array than the request, [`ErrorCode::InvalidArgument`],
-    /// [`ErrorCode::ShapeOverflow`], [`ErrorCode::NotFound`] for an unknown `like`, [`ErrorCode::AlreadyExists`],
-    /// [`ErrorCode::NotYet`] for more than one copy.
+    /// [`ErrorCode::ShapeOverflow`], [`ErrorCode::NotFound`] alike for a `like` that there is not and for one that
+    /// `may_read` does not cover, [`ErrorCode::AlreadyExists`], [`ErrorCode::NotYet`] for more than one copy.
     pub fn plan_allocate(
         &self,
         authorized: &Authorized<action::Allocate>,
+        may_read: Option<&Authorized<action::Read>>,
         request: &Allocate,
         now: UnixMillis,
         cluster_secret: &[u8; 32],
@@ -120,6 +149,12 @@ impl Directory {
         let like = if request.like.is_empty() {
             None
         } else {
+            let covers = |may: &Authorized<action::Read>| {
+                may.tenant() == tenant && may.resource() == request.like
+            };
+            if !may_read.is_some_and(covers) {
+                return Err(not_found(&request.like));
+            }
             Some(self.find(tenant, &ArrayRef { name: request.like.clone(), id: 0 })?)
         };
         let shard_elems = shard_elems(request, &shape, like)?;
@@ -182,7 +217,8 @@ impl Directory {
             .filter_map(|(_, id)| self.arrays.get(id))
     }
 
-    /// The id that the next array gets: more than any that was ever installed.
+    /// The id that the next array gets: more than any that was ever installed, and no less than
+    /// [`Self::raise_next_id`] asked for.
     pub fn next_id(&self) -> ArrayId {
         self.next
     }
@@ -238,6 +274,11 @@ fn placement_key(cluster_secret: &[u8; 32], colocation: ColocationId) -> [u8; 32
     hasher.update(cluster_secret);
     hasher.update(&colocation.0.to_le_bytes());
     *hasher.finalize().as_bytes()
+}
+
+fn used_id(id: ArrayId) -> Failure {
+    Failure::new(ErrorCode::Conflict, format!("array id {id} was given out before"))
+        .help("try the allocation again")
 }
 
 fn not_found(what: &str) -> Failure {

@@ -2,14 +2,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::ArrayInfo;
-use crate::{Grant, Policy, Principal, PublicKey, Verb};
+use crate::{Action, Grant, Policy, Principal, PublicKey};
 
 const SECRET: [u8; 32] = [42; 32];
 
-/// Permission of tenant `tenant` to allocate `name`.
-fn permit(tenant: u32, name: &str) -> Authorized<action::Allocate> {
+/// Permission of tenant `tenant` for `A` on `name`.
+fn permit<A: Action>(tenant: u32, name: &str) -> Authorized<A> {
     let key = PublicKey([1; 32]);
-    let grants = vec![Grant::any(Verb::Allocate)];
+    let grants = vec![Grant::any(A::VERB)];
     let principal = Principal { key, name: "ann".into(), tenant: TenantId(tenant), grants };
     Policy::new([principal]).authorize(key, name).unwrap()
 }
@@ -28,7 +28,9 @@ fn plan(
     tenant: u32,
     request: &Allocate,
 ) -> Result<ArrayDescriptor, Failure> {
-    directory.plan_allocate(&permit(tenant, &request.name), request, UnixMillis(99), &SECRET)
+    let may_read = permit(tenant, &request.like);
+    let may = permit(tenant, &request.name);
+    directory.plan_allocate(&may, Some(&may_read), request, UnixMillis(99), &SECRET)
 }
 
 fn create(directory: &mut Directory, tenant: u32, request: &Allocate) -> ArrayDescriptor {
@@ -105,7 +107,7 @@ fn arrays_beside_each_other_share_group_key_and_shard_length() {
     assert_ne!(c.colocation, a.colocation);
     assert_ne!(c.placement_key, a.placement_key);
     let other_secret = directory
-        .plan_allocate(&permit(1, "d"), &request("d", &[1]), UnixMillis(0), &[43; 32])
+        .plan_allocate(&permit(1, "d"), None, &request("d", &[1]), UnixMillis(0), &[43; 32])
         .unwrap();
     assert_ne!(
         other_secret.placement_key,
@@ -136,7 +138,7 @@ fn requests_that_cannot_be_are_refused_and_change_nothing() {
         assert_eq!(refused.code, code, "{bad:?}");
     }
     let other =
-        directory.plan_allocate(&permit(1, "x"), &request("y", &[8]), UnixMillis(0), &SECRET);
+        directory.plan_allocate(&permit(1, "x"), None, &request("y", &[8]), UnixMillis(0), &SECRET);
     assert_eq!(other.unwrap_err().code, ErrorCode::Denied, "the permission is for x");
     assert_eq!(directory.next_id(), ArrayId(2));
 }
@@ -155,6 +157,55 @@ fn of_two_plans_for_one_name_or_id_the_first_wins() {
         ..plan(&directory, 1, &request("c", &[1])).unwrap()
     };
     assert_eq!(directory.install(last).unwrap_err().code, ErrorCode::InvalidArgument);
+}
+
+#[test]
+fn who_may_not_read_an_array_learns_nothing_by_lying_beside_it() {
+    let mut directory = Directory::new();
+    create(&mut directory, 1, &request("secret", &[8]));
+    let may = permit(1, "b");
+    let beside = |like: &str, may_read: Option<&Authorized<action::Read>>| {
+        let request = Allocate { like: like.into(), ..request("b", &[7]) };
+        directory.plan_allocate(&may, may_read, &request, UnixMillis(0), &SECRET)
+    };
+    let missing = beside("nothing", Some(&permit(1, "nothing"))).unwrap_err();
+    let same = |failure: Failure| {
+        let shown = failure.to_string().replace("secret", "nothing");
+        assert_eq!((failure.code, shown), (ErrorCode::NotFound, missing.to_string()));
+    };
+    same(beside("secret", None).unwrap_err());
+    same(beside("secret", Some(&permit(1, "other"))).unwrap_err());
+    same(beside("secret", Some(&permit(2, "secret"))).unwrap_err());
+    // Who may read it is told that the lengths differ.
+    let told = beside("secret", Some(&permit(1, "secret"))).unwrap_err();
+    assert_eq!(told.code, ErrorCode::InvalidArgument);
+}
+
+#[test]
+fn an_array_from_before_keeps_its_id_and_new_ones_get_ids_that_nobody_has_seen() {
+    // The directory's node was restarted; a member remembers array 3 and that ids up to 9 were given out.
+    let mut before = Directory::new();
+    before.raise_next_id(ArrayId(3));
+    let old = create(&mut before, 1, &request("old", &[8]));
+    assert_eq!(old.id, ArrayId(3));
+    let mut directory = Directory::new();
+    directory.raise_next_id(ArrayId(10));
+    assert_eq!(directory.install(old.clone()).unwrap_err().code, ErrorCode::Conflict);
+    directory.install_earlier(old.clone()).unwrap();
+    directory.install_earlier(old.clone()).unwrap();
+    directory.install(old.clone()).unwrap();
+    assert_eq!(directory.find(TenantId(1), &by_name("old")).unwrap(), &old);
+    directory.raise_next_id(ArrayId(4));
+    assert_eq!(directory.next_id(), ArrayId(10), "a lower id changes nothing");
+    assert_eq!(create(&mut directory, 1, &request("new", &[8])).id, ArrayId(10));
+    // Neither an id nor a name is ever shared.
+    let same_id = ArrayDescriptor { name: ArrayName::new("x").unwrap(), ..old.clone() };
+    assert_eq!(directory.install_earlier(same_id).unwrap_err().code, ErrorCode::Conflict);
+    let same_name = ArrayDescriptor { id: ArrayId(4), ..old.clone() };
+    assert_eq!(directory.install_earlier(same_name).unwrap_err().code, ErrorCode::AlreadyExists);
+    let later = ArrayDescriptor { id: ArrayId(20), name: ArrayName::new("l").unwrap(), ..old };
+    directory.install_earlier(later).unwrap();
+    assert_eq!(directory.next_id(), ArrayId(21));
 }
 
 #[test]

@@ -306,6 +306,9 @@ pub struct ArrayList {
     /// The arrays.
     #[prost(message, repeated, tag = "1")]
     pub arrays: Vec<ArrayInfo>,
+    /// Between members: every id that the sender has seen is below this one; 0 towards clients.
+    #[prost(uint64, tag = "2")]
+    pub next_id: u64,
 }
 
 /// A byte range of one shard.
