@@ -6,12 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use holo_core::wire::FrameHeader;
 use holo_core::{ErrorCode, Failure, limits};
 use quinn::{RecvStream, SendStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::bulk::BulkReader;
 use crate::connection::{
@@ -96,12 +98,12 @@ impl Multiplexed {
     }
 
     async fn run(mut self, mut recv: RecvStream) -> Result<(), Failure> {
-        let result = self.answer_all(&mut recv).await;
+        let mut result = self.answer_all(&mut recv).await;
         // The stream is over or broken; what has begun goes on to its end.
         while let Some(done) = self.later.join_next().await {
-            if let (Ok((header, answer)), Ok(())) = (done, &result) {
-                put_answer(&mut self.out, &header, answer);
-                self.flush().await?;
+            if result.is_ok() {
+                self.take_done(done);
+                result = self.flush().await;
             }
         }
         drop(self.send.finish());
@@ -151,18 +153,30 @@ impl Multiplexed {
         match called.unwrap_or_else(|panic| Response::Now(Err(panicked(&*panic)))) {
             Response::Now(answer) => put_answer(&mut self.out, &header, answer),
             Response::Later(answer) => {
-                if self.later.len() >= limits::REQUESTS_IN_FLIGHT_MAX
-                    && let Some(done) = self.later.join_next().await
-                {
-                    self.take_done(done);
-                }
+                self.make_room().await;
                 self.later.spawn(async move { (header, Guarded(answer).await) });
+            }
+            Response::WhileConnected(answer) => {
+                let deadline = deadline_of(&header);
+                self.make_room().await;
+                let shared = Arc::clone(&self.shared);
+                self.later.spawn(async move {
+                    (header, while_wanted(&shared, deadline, Guarded(answer)).await)
+                });
             }
         }
         if self.out.len() >= limits::SEND_QUEUE_BYTES_MAX {
             self.flush().await?;
         }
         Ok(())
+    }
+
+    async fn make_room(&mut self) {
+        if self.later.len() >= limits::REQUESTS_IN_FLIGHT_MAX
+            && let Some(done) = self.later.join_next().await
+        {
+            self.take_done(done);
+        }
     }
 
     fn take_done(
@@ -226,6 +240,35 @@ async fn serve_bulk(
 /// `answer_body` keeps every body within its limit.
 fn len_of(body: &[u8]) -> u32 {
     u32::try_from(body.len()).unwrap_or(u32::MAX)
+}
+
+/// When the caller of a request that has just come stops waiting; `None` when it never does.
+fn deadline_of(header: &FrameHeader) -> Option<Instant> {
+    let wait = Duration::from_millis(u64::from(header.deadline_ms));
+    (!wait.is_zero()).then(|| Instant::now() + wait)
+}
+
+/// Runs a service's future while somebody waits for its answer, and drops it then.
+async fn while_wanted(
+    shared: &Shared,
+    deadline: Option<Instant>,
+    answer: Guarded<Bytes>,
+) -> Result<Bytes, Failure> {
+    let too_late = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        _closed = shared.quinn.closed() => Err(shared.end_reason()),
+        () = too_late => Err(Failure::new(
+            ErrorCode::DeadlineExceeded,
+            "the deadline passed before the request was done",
+        )),
+    }
 }
 
 /// A service's future whose panic is a failure.

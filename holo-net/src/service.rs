@@ -44,9 +44,13 @@ pub trait Service: Send + Sync + 'static {
 pub enum Response {
     /// It is here already.
     Now(Result<Bytes, Failure>),
-    /// It comes later; other requests are answered meanwhile. The future runs to its end even when the connection
-    /// breaks.
+    /// It comes later; other requests are answered meanwhile. The future runs to its end, even when the connection
+    /// breaks or the request's deadline passes: for work that must not stop half-way, such as a write.
     Later(BoxFuture<Result<Bytes, Failure>>),
+    /// As [`Self::Later`], but the future is dropped as soon as nobody can use its answer: when either side closes the
+    /// connection, or when the request's deadline has passed, which is answered with `DeadlineExceeded`. For waiting,
+    /// and for work that may stop at any await.
+    WhileConnected(BoxFuture<Result<Bytes, Failure>>),
 }
 
 impl std::fmt::Debug for Response {
@@ -54,6 +58,7 @@ impl std::fmt::Debug for Response {
         match self {
             Self::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
             Self::Later(_) => f.write_str("Later(..)"),
+            Self::WhileConnected(_) => f.write_str("WhileConnected(..)"),
         }
     }
 }
