@@ -90,14 +90,15 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, context: &Context) -> Result<(), Failure> {
+    // One thread for all of the network: a request that hops between threads waits for an idle core to wake up each
+    // time, which more than doubles its latency. Kernels have threads of their own.
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|source| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|source| {
             Failure::new(ErrorCode::Internal, format!("cannot start the async runtime: {source}"))
         })?;
     if !matches!(command, Command::Agent(_)) {
         logging::start(&context.output, None)?;
     }
-    // On this thread, not on a worker: the kernel ties node processes to the thread that starts them.
     runtime.block_on(commands::run(command, context))
 }
 

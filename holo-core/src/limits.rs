@@ -82,5 +82,5 @@ pub const WORKERS_MAX: usize = 256;
 pub const RUNS_QUEUED_MAX: usize = 256;
 /// Modules that a node keeps for one tenant.
 pub const MODULES_PER_TENANT_MAX: usize = 64;
-/// Arrays of a cluster.
-pub const ARRAYS_MAX: usize = 1 << 20;
+/// Arrays of a cluster: what one list in one message holds, until lists are paged.
+pub const ARRAYS_MAX: usize = 2_000;

@@ -71,6 +71,10 @@ impl<A: Action> Access<A> {
     }
 }
 
+/// Proof that a change of arrays comes from the node that keeps the directory.
+#[derive(Debug)]
+pub(crate) struct DirectoryAuthority(());
+
 #[derive(Debug)]
 struct Group {
     sequencer: GroupSequencer,
@@ -269,7 +273,12 @@ impl Arrays {
     /// # Errors
     ///
     /// [`ErrorCode::OutOfCapacity`] with the numbers; then nothing has changed.
-    pub(crate) fn install(&self, descriptor: ArrayDescriptor, birth: Birth) -> Result<(), Failure> {
+    pub(crate) fn install(
+        &self,
+        _authority: &DirectoryAuthority,
+        descriptor: ArrayDescriptor,
+        birth: Birth,
+    ) -> Result<(), Failure> {
         let mut directory = self.directory.lock();
         if self.known.load().contains_key(&descriptor.id) {
             return Ok(());
@@ -283,7 +292,11 @@ impl Arrays {
                 shards.into_iter(),
             )?;
         }
-        if let Err(taken) = directory.install(descriptor.clone()) {
+        let added = match birth {
+            Birth::New => directory.install(descriptor.clone()),
+            Birth::Earlier => directory.install_earlier(descriptor.clone()),
+        };
+        if let Err(taken) = added {
             self.store.remove(descriptor.id);
             return Err(taken);
         }
@@ -299,7 +312,7 @@ impl Arrays {
     }
 
     /// Forgets an array and gives its memory back. What is not known is no error.
-    pub(crate) fn forget(&self, id: ArrayId) {
+    pub(crate) fn forget(&self, _authority: &DirectoryAuthority, id: ArrayId) {
         let mut directory = self.directory.lock();
         let mut next = BTreeMap::clone(&self.known.load());
         let Some(removed) = next.remove(&id) else { return };
@@ -312,6 +325,11 @@ impl Arrays {
     /// Descriptors of all tenants' arrays, by id.
     pub(crate) fn all(&self) -> Vec<Arc<ArrayDescriptor>> {
         self.known.load().values().map(|array| Arc::clone(&array.descriptor)).collect()
+    }
+
+    /// Gives no new array an id below `next`.
+    pub(crate) fn raise_next_id(&self, next: ArrayId) {
+        self.directory.lock().raise_next_id(next);
     }
 
     /// Asks the directory: names, ids, lists.
@@ -329,14 +347,14 @@ impl Arrays {
         self.me
     }
 
-    /// Refuses on every node but the one that keeps the directory.
+    /// The authority over arrays of the node that keeps the directory, which has to be this one.
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::WrongNode`], naming it.
-    pub(crate) fn must_be_directory(&self) -> Result<(), Failure> {
+    /// [`ErrorCode::WrongNode`], naming the one that does.
+    pub(crate) fn own_authority(&self) -> Result<DirectoryAuthority, Failure> {
         match self.membership.members().first() {
-            Some(_) if self.me == DIRECTORY_INDEX => Ok(()),
+            Some(_) if self.me == DIRECTORY_INDEX => Ok(DirectoryAuthority(())),
             first => {
                 let name = first.map_or("?", |member| member.name.as_str());
                 Err(Failure::new(ErrorCode::WrongNode, format!("node {name} keeps the directory")))
@@ -344,18 +362,19 @@ impl Arrays {
         }
     }
 
-    /// Refuses changes of the directory from any other member.
+    /// The authority over arrays of the member with this key, which has to be the one that keeps the directory.
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::Denied`].
-    pub(crate) fn must_come_from_directory(&self, key: PublicKey) -> Result<(), Failure> {
+    /// [`ErrorCode::Denied`] for any other member, and for clients.
+    pub(crate) fn authority_of(&self, key: PublicKey) -> Result<DirectoryAuthority, Failure> {
+        let may = self.policy.authorize::<action::Member>(key, "directory")?;
         match self.membership.members().get(DIRECTORY_INDEX) {
-            Some(member) if member.node.0 == key => Ok(()),
-            _ => Err(Failure::new(
-                ErrorCode::Denied,
-                format!("{} does not keep the directory", key.short()),
-            )),
+            Some(member) if member.node.0 == may.principal() => Ok(DirectoryAuthority(())),
+            _ => {
+                let message = format!("{} does not keep the directory", key.short());
+                Err(Failure::new(ErrorCode::Denied, message))
+            }
         }
     }
 
@@ -379,6 +398,10 @@ impl Arrays {
     fn shards_within_budget(&self, descriptor: &ArrayDescriptor) -> Vec<ShardIndex> {
         let budget = self.store.usage().frame_bytes_max;
         let mut wanted = 0u64;
+        if self.groups.is_empty() {
+            // A member without partitions would look at every one of 2^31 shards to find none.
+            return Vec::new();
+        }
         let held = self.membership.shards_of(descriptor, self.me);
         let within = held.take_while(|shard| {
             let within = wanted <= budget;

@@ -30,6 +30,11 @@ impl Clock {
         self.start.checked_add(self.start.elapsed())?.checked_add(delay)
     }
 
+    /// Whether an instant of [`Self::deadline`] has passed.
+    pub(crate) fn is_past(&self, deadline: std::time::Instant) -> bool {
+        self.start.checked_add(self.start.elapsed()).is_none_or(|now| now >= deadline)
+    }
+
     /// The wall clock.
     #[expect(
         clippy::disallowed_methods,

@@ -5,25 +5,20 @@
 //! shard. A run over several shards is not atomic across them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use holo_core::expr::Program;
-use holo_core::wire::{RunReply, RunShards, ShardPartial};
-use holo_core::{
-    ArrayId, ArrayLayout, DType, Epoch, ErrorCode, Failure, ModuleId, PublicKey, ShardIndex,
-    TileSink, TileSource, action, limits,
-};
-use holo_exec::{
-    CallOutput, Capability, Engine, Expression, Grants, Limits, Module, RunControl, ShardTask,
-};
-use holo_gpu::{GpuTask, GpuWorker};
+use holo_core::wire::{RunReply, RunShards};
+use holo_core::{ArrayId, ErrorCode, Failure, ModuleId, PublicKey, action, limits};
+use holo_exec::{Capability, Engine, Grants, Limits, RunControl};
+use holo_gpu::GpuWorker;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 use crate::arrays::{Access, Arrays};
 use crate::clock::Clock;
 use crate::modules::Modules;
+use crate::run::{Kernel, Run};
 use crate::workers::Workers;
 
 /// The engines of this node and the threads they run on.
@@ -34,67 +29,6 @@ pub(crate) struct Compute {
     pub(crate) workers: Arc<Workers>,
     gpu: Arc<GpuWorker>,
     clock: Clock,
-}
-
-/// What a run executes.
-enum Kernel {
-    Expression(Arc<Expression>),
-    Gpu(Arc<GpuWorker>, Program),
-    Module { module: Arc<Module>, params: Vec<u8>, grants: Grants, limits: Limits },
-}
-
-/// One run on this node, shared by the workers that take part in it.
-struct Run {
-    arrays: Arc<Arrays>,
-    kernel: Kernel,
-    inputs: Vec<Access<action::Read>>,
-    outputs: Vec<Access<action::Write>>,
-    /// Index space of the run: that of its first array.
-    layout: ArrayLayout,
-    dtypes: Vec<DType>,
-    shards: Vec<ShardIndex>,
-    next: AtomicUsize,
-    fuel: AtomicU64,
-    control: RunControl,
-    clock: Clock,
-    done: Mutex<Progress>,
-}
-
-#[derive(Default)]
-struct Progress {
-    partials: Vec<ShardPartial>,
-    engine: String,
-    log: LogLines,
-    failure: Option<Failure>,
-    workers_left: usize,
-    reply: Option<oneshot::Sender<Result<RunReply, Failure>>>,
-}
-
-/// What one shard's kernel gave back.
-struct ShardResult {
-    partial: Option<Vec<u8>>,
-    engine: String,
-    log: Vec<String>,
-}
-
-/// Log lines up to [`limits::LOG_BYTES_MAX`]; what comes later is dropped, and the last line says so.
-#[derive(Default)]
-struct LogLines {
-    lines: Vec<String>,
-    bytes: usize,
-}
-
-impl LogLines {
-    fn extend(&mut self, lines: Vec<String>) {
-        for line in lines {
-            if self.bytes > limits::LOG_BYTES_MAX {
-                return;
-            }
-            self.bytes += line.len() + 1;
-            let full = self.bytes > limits::LOG_BYTES_MAX;
-            self.lines.push(if full { "(more log lines were dropped)".to_owned() } else { line });
-        }
-    }
 }
 
 impl Compute {
@@ -112,24 +46,25 @@ impl Compute {
     /// Those of authorization, of the program, of capacity, and the first failure of a shard: shards that were done
     /// before it stay published, which the message says.
     pub(crate) async fn run(
-        &self,
+        self: Arc<Self>,
         arrays: Arc<Arrays>,
         key: PublicKey,
         request: RunShards,
     ) -> Result<RunReply, Failure> {
-        let run = self.prepare(arrays, key, request)?;
+        let cancel = CancelOnDrop::default();
+        let control = RunControl { cancel: Arc::clone(&cancel.0), ..RunControl::default() };
+        // On a worker: compiling an expression or waking a GPU takes longer than the network may wait.
+        let compute = Arc::clone(&self);
+        let prepare = move || compute.prepare(arrays, key, &request, control);
+        let run = Arc::new(Arc::clone(&self.workers).run(prepare).await?);
         let elems = run.shards.iter().map(|shard| run.layout.elems_in_shard(*shard)).sum();
         let started = self.clock.now();
         let shards = run.shards.len();
-        let _cancel = CancelOnDrop(Arc::clone(&run.control.cancel));
         if shards == 0 {
             return Ok(RunReply::default());
         }
-        let (reply, outcome) = oneshot::channel();
         let helpers = self.workers.count().min(shards);
-        *run.done.lock() =
-            Progress { workers_left: helpers, reply: Some(reply), ..Progress::default() };
-        let run = Arc::new(run);
+        let outcome = run.expect(helpers);
         for submitted in 0..helpers {
             let part = Arc::clone(&run);
             if let Err(refused) = self.workers.submit(move || part.work()) {
@@ -153,7 +88,8 @@ impl Compute {
         &self,
         arrays: Arc<Arrays>,
         key: PublicKey,
-        request: RunShards,
+        request: &RunShards,
+        control: RunControl,
     ) -> Result<Run, Failure> {
         if request.inputs.len() + request.outputs.len() > limits::RUN_OPERANDS_MAX {
             let message =
@@ -192,10 +128,9 @@ impl Compute {
             (None, Some(output)) => arrays.held(output)?,
             (None, None) => Vec::new(),
         };
-        let kernel = self.kernel(&arrays, key, &request, &inputs, &outputs)?;
-        let limits = requested_limits(request.fuel, request.time_ms, request.memory_bytes);
-        let control =
-            RunControl { deadline: self.clock.deadline(limits.time), ..RunControl::default() };
+        let limits = requested_limits(request.fuel, request.time_ms, request.memory_bytes)?;
+        let kernel = self.kernel(&arrays, key, request, &inputs, &outputs)?;
+        let control = RunControl { deadline: self.clock.deadline(limits.time), ..control };
         let dtypes =
             inputs.iter().map(Access::dtype).chain(outputs.iter().map(Access::dtype)).collect();
         Ok(Run {
@@ -207,6 +142,7 @@ impl Compute {
             shards,
             next: AtomicUsize::new(0),
             fuel: AtomicU64::new(0),
+            limits,
             control,
             clock: self.clock.clone(),
             done: Mutex::default(),
@@ -224,18 +160,26 @@ impl Compute {
     ) -> Result<Kernel, Failure> {
         if !request.module.is_empty() {
             let id = ModuleId::from_slice(&request.module)?;
-            let may =
-                arrays.policy().authorize::<action::Run>(key, &format!("module:{}", id.short()))?;
-            let module = self.modules.find(may.tenant(), id)?;
-            let limits = requested_limits(request.fuel, request.time_ms, request.memory_bytes);
+            let may = arrays.policy().authorize::<action::Run>(key, &module_resource(id))?;
+            let module = self.modules.find(&may, id)?;
             let grants = parse_grants(&request.grants)?;
-            return Ok(Kernel::Module { module, params: request.params.to_vec(), grants, limits });
+            return Ok(Kernel::Module { module, params: request.params.to_vec(), grants });
+        }
+        if request.memory_bytes != 0 {
+            let message = "the memory of an expression is fixed";
+            return Err(Failure::new(ErrorCode::InvalidArgument, message)
+                .help("leave the memory limit away"));
         }
         let _may = arrays.policy().authorize::<action::Run>(key, "expression")?;
         let program = Program::decode(&request.program)?;
         check_expression(&program, inputs, outputs)?;
         match request.device {
             0 | 1 => Ok(Kernel::Expression(self.engine.expression(&program)?)),
+            2 if request.fuel != 0 => {
+                let message = "work on a GPU is not metered in fuel";
+                Err(Failure::new(ErrorCode::InvalidArgument, message)
+                    .help("limit its time instead"))
+            }
             2 => {
                 self.gpu.adapter()?;
                 Ok(Kernel::Gpu(Arc::clone(&self.gpu), program))
@@ -245,135 +189,13 @@ impl Compute {
     }
 }
 
-impl Run {
-    /// Takes shards until there are none, on a worker's thread.
-    fn work(&self) {
-        // A panic must still count this worker as gone, or the requester would wait for ever.
-        let leaving = Leaving(self);
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(shard) = self.shards.get(index).copied() else { break };
-            if self.done.lock().failure.is_some() {
-                break;
-            }
-            match self.shard(shard) {
-                Ok(result) => {
-                    let mut done = self.done.lock();
-                    done.engine = result.engine;
-                    done.log.extend(result.log);
-                    done.partials
-                        .extend(result.partial.map(|data| ShardPartial { shard: shard.0, data }));
-                }
-                Err(failure) => {
-                    self.done
-                        .lock()
-                        .failure
-                        .get_or_insert_with(|| failure.context(format!("shard {shard}")));
-                    break;
-                }
-            }
-        }
-        drop(leaving);
-    }
-
-    fn shard(&self, shard: ShardIndex) -> Result<ShardResult, Failure> {
-        let snapshots =
-            self.inputs.iter().map(|access| Ok(self.arrays.shard(access, shard)?.snapshot()));
-        let snapshots = snapshots.collect::<Result<Vec<_>, Failure>>()?;
-        let sources: Vec<&dyn TileSource> =
-            snapshots.iter().map(|snapshot| snapshot as &dyn TileSource).collect();
-        let staged = self.outputs.iter().map(|access| {
-            let bytes = access.descriptor().layout.bytes_in_shard(shard);
-            self.arrays.stage(access, shard, 0, bytes)
-        });
-        let mut staged = staged.collect::<Result<Vec<_>, Failure>>()?;
-        let mut sinks: Vec<&mut dyn TileSink> =
-            staged.iter_mut().map(|staged| staged as &mut dyn TileSink).collect();
-        let (first_index, elems) =
-            (self.layout.first_elem(shard), self.layout.elems_in_shard(shard));
-        let result =
-            self.execute(ShardTask { first_index, elems, inputs: &sources, outputs: &mut sinks })?;
-        for (access, staged) in self.outputs.iter().zip(staged) {
-            self.arrays.publish(access, shard, Epoch(0), self.clock.now(), staged)?;
-        }
-        Ok(result)
-    }
-
-    fn execute(&self, task: ShardTask<'_, '_>) -> Result<ShardResult, Failure> {
-        match &self.kernel {
-            Kernel::Expression(expression) => {
-                let output = expression.run_shard(task, &self.control)?;
-                self.fuel.fetch_add(output.fuel, Ordering::Relaxed);
-                let partial = output.accumulator.map(scalar_bytes);
-                Ok(ShardResult { partial, engine: "wasm-jit".to_owned(), log: Vec::new() })
-            }
-            Kernel::Gpu(gpu, program) => {
-                let ShardTask { first_index, elems, inputs, outputs } = task;
-                let output = outputs.first_mut().map(|sink| &mut **sink as &mut dyn TileSink);
-                let output =
-                    gpu.run_shard(program, GpuTask { first_index, elems, inputs, output })?;
-                let partial = output.accumulator.map(scalar_bytes);
-                Ok(ShardResult {
-                    partial,
-                    engine: format!("gpu: {}", output.adapter),
-                    log: Vec::new(),
-                })
-            }
-            Kernel::Module { module, params, grants, limits } => {
-                let mut instance = module.start(params, grants, limits, &self.control)?;
-                instance.run_shard(task, &self.dtypes, &self.control)?;
-                let CallOutput { output, fuel, log } = instance.finish(&self.control)?;
-                self.fuel.fetch_add(fuel, Ordering::Relaxed);
-                let partial = reduces(module).then_some(output);
-                let log = log.into_iter().map(|line| line.text).collect();
-                Ok(ShardResult { partial, engine: "wasm".to_owned(), log })
-            }
-        }
-    }
-
-    /// Counts workers that take no further part; the last one replies.
-    fn leave(&self, workers: usize) {
-        let mut done = self.done.lock();
-        done.workers_left -= workers;
-        if done.workers_left > 0 {
-            return;
-        }
-        let Some(reply) = done.reply.take() else { return };
-        let mut partials = std::mem::take(&mut done.partials);
-        partials.sort_by_key(|partial| partial.shard);
-        let outcome = match done.failure.take() {
-            Some(failure) => Err(failure),
-            None => Ok(RunReply {
-                partials,
-                fuel: self.fuel.load(Ordering::Relaxed),
-                engine: std::mem::take(&mut done.engine),
-                log: std::mem::take(&mut done.log.lines),
-                ..RunReply::default()
-            }),
-        };
-        // The requester may have gone away; then nobody wants the answer.
-        let _unwanted = reply.send(outcome);
-    }
-}
-
-struct Leaving<'a>(&'a Run);
-
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let failure = Failure::new(ErrorCode::Internal, "a kernel's driver panicked");
-            self.0.done.lock().failure.get_or_insert(failure);
-        }
-        self.0.leave(1);
-    }
-}
-
-/// Cancels a run whose requester is gone.
-struct CancelOnDrop(Arc<AtomicBool>);
+/// Cancels work whose requester is gone.
+#[derive(Debug, Default)]
+pub(crate) struct CancelOnDrop(pub(crate) Arc<AtomicBool>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
@@ -420,17 +242,35 @@ fn check_expression(
     }
 }
 
-/// The caller's limits, or the defaults where it names none. Nobody gets more than the defaults: roles with limits of
-/// their own come later.
-pub(crate) fn requested_limits(fuel: u64, time_ms: u32, memory_bytes: u64) -> Limits {
+/// The caller's limits, or the defaults where it names none.
+///
+/// # Errors
+///
+/// [`ErrorCode::InvalidArgument`] for more than the defaults: roles with limits of their own come later.
+pub(crate) fn requested_limits(
+    fuel: u64,
+    time_ms: u32,
+    memory_bytes: u64,
+) -> Result<Limits, Failure> {
     let usual = Limits::default();
-    let or_usual = |wanted: u64, usual: u64| if wanted == 0 { usual } else { wanted.min(usual) };
-    let time = match time_ms {
-        0 => usual.time,
-        millis => usual.time.min(Duration::from_millis(u64::from(millis))),
+    let within = |what: &str, wanted: u64, usual: u64| match wanted {
+        0 => Ok(usual),
+        wanted if wanted <= usual => Ok(wanted),
+        wanted => {
+            let message = format!("a limit of {wanted} {what}, a node gives at most {usual}");
+            Err(Failure::new(ErrorCode::InvalidArgument, message))
+        }
     };
-    let memory_bytes = or_usual(memory_bytes, usual.memory_bytes);
-    Limits { fuel: or_usual(fuel, usual.fuel), time, memory_bytes, ..usual }
+    let usual_ms = u64::try_from(usual.time.as_millis()).unwrap_or(u64::MAX);
+    let time = Duration::from_millis(within("ms", u64::from(time_ms), usual_ms)?);
+    let fuel = within("units of fuel", fuel, usual.fuel)?;
+    let memory_bytes = within("bytes of memory", memory_bytes, usual.memory_bytes)?;
+    Ok(Limits { fuel, time, memory_bytes, ..usual })
+}
+
+/// The name of a module in grants: `module:` and its whole hash, for a part of it can be met by another module.
+pub(crate) fn module_resource(id: ModuleId) -> String {
+    format!("module:{id}")
 }
 
 /// The capabilities of a list of names.
@@ -444,13 +284,4 @@ pub(crate) fn parse_grants(names: &[String]) -> Result<Grants, Failure> {
                 .help(format!("use some of {}", known.join(", ")))
         })
     })
-}
-
-/// Whether a module hands a partial result back for every shard.
-fn reduces(module: &Module) -> bool {
-    module.exports().iter().any(|export| export == "holo_finish")
-}
-
-fn scalar_bytes(value: holo_core::Scalar) -> Vec<u8> {
-    value.le_bytes()[..value.dtype().size()].to_vec()
 }

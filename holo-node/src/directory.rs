@@ -64,7 +64,7 @@ impl DirectoryDriver {
         key: PublicKey,
         request: Allocate,
     ) -> Result<ArrayInfo, Failure> {
-        self.arrays.must_be_directory()?;
+        let authority = self.arrays.own_authority()?;
         let may = self.arrays.policy().authorize::<action::Allocate>(key, &request.name)?;
         // Before the lock: a link opens only after its greeting, which takes the lock, too.
         let waiting = self.links.dialed().map(|index| self.links.link_within(index, LINK_PATIENCE));
@@ -77,7 +77,7 @@ impl DirectoryDriver {
         })?;
         let info = ArrayInfo::from(&descriptor);
         let id = descriptor.id;
-        self.arrays.install(descriptor, Birth::New)?;
+        self.arrays.install(&authority, descriptor, Birth::New)?;
         let install = ArrayInstall { array: Some(info.clone()), earlier: false };
         for (installed, link) in links.iter().enumerate() {
             if let Err(failure) = call(link, Kind::ArrayInstall, &install).await {
@@ -85,7 +85,7 @@ impl DirectoryDriver {
                 for link in links.iter().take(installed + 1) {
                     self.forget_at(link, id).await;
                 }
-                self.arrays.forget(id);
+                self.arrays.forget(&authority, id);
                 removed.insert(id);
                 return Err(failure);
             }
@@ -100,14 +100,14 @@ impl DirectoryDriver {
     /// [`ErrorCode::NotFound`], [`ErrorCode::Denied`], [`ErrorCode::WrongNode`] on any other node. A member that is away
     /// forgets it when it is back.
     pub(crate) async fn remove(&self, key: PublicKey, request: ArrayRef) -> Result<(), Failure> {
-        self.arrays.must_be_directory()?;
+        let authority = self.arrays.own_authority()?;
         let tenant = self.arrays.policy().principal(key)?.tenant;
         let mut removed = self.removed.lock().await;
         let found = self.arrays.directory(|known| known.find(tenant, &request).cloned())?;
         let (id, name) = (found.id, found.name);
         let _may = self.arrays.policy().authorize::<action::Free>(key, name.as_str())?;
         removed.insert(id);
-        self.arrays.forget(id);
+        self.arrays.forget(&authority, id);
         for index in self.links.dialed() {
             if let Ok(link) = self.links.link(index) {
                 self.forget_at(&link, id).await;
@@ -122,11 +122,11 @@ impl DirectoryDriver {
     ///
     /// Those of the calls: the link is then not used.
     pub(crate) async fn greet(&self, link: Connection) -> Result<(), Failure> {
-        if self.arrays.must_be_directory().is_err() {
-            return Ok(());
-        }
+        // On every other node a link is for traffic between members, and there is nothing to agree on.
+        let Ok(authority) = self.arrays.own_authority() else { return Ok(()) };
         let removed = self.removed.lock().await;
         let theirs = ArrayList::decode_body(&call(&link, Kind::ArrayList, &Empty {}).await?)?;
+        self.arrays.raise_next_id(ArrayId(theirs.next_id));
         let mut held = BTreeSet::new();
         for info in theirs.arrays {
             let descriptor = ArrayDescriptor::try_from(info)?;
@@ -135,7 +135,7 @@ impl DirectoryDriver {
                 self.forget_at(&link, descriptor.id).await;
             } else {
                 // Unknown here: this process started after the array was made, and what it held of it is gone.
-                self.arrays.install(descriptor, Birth::Earlier)?;
+                self.arrays.install(&authority, descriptor, Birth::Earlier)?;
             }
         }
         for known in self.arrays.all() {
@@ -151,8 +151,9 @@ impl DirectoryDriver {
     async fn forget_at(&self, link: &Connection, id: ArrayId) {
         let request = ArrayRef { name: String::new(), id: id.0 };
         if let Err(failure) = call(link, Kind::ArrayForget, &request).await {
-            // It is reconciled when the member connects again.
-            tracing::debug!(peer = %link.peer().key.short(), array = %id, code = %failure.code, "forget not confirmed");
+            tracing::warn!(peer = %link.peer().key.short(), array = %id, code = %failure.code, "forget not confirmed");
+            // The greeting of the next link brings both to the same view.
+            link.close(failure.code, "forget not confirmed");
         }
     }
 }
@@ -162,16 +163,17 @@ pub(crate) fn visible(arrays: &Arrays, key: PublicKey) -> Result<ArrayList, Fail
     let policy = arrays.policy();
     let tenant = policy.principal(key)?.tenant;
     if policy.authorize::<action::Member>(key, "directory").is_ok() {
-        return Ok(ArrayList {
-            arrays: arrays.all().iter().map(|known| ArrayInfo::from(&**known)).collect(),
-        });
+        let next_id = arrays.directory(|known| known.next_id().0);
+        let all = arrays.all().iter().map(|known| ArrayInfo::from(&**known)).collect();
+        return Ok(ArrayList { arrays: all, next_id });
     }
     let may_read = |known: &&ArrayDescriptor| {
         policy.authorize::<action::Read>(key, known.name.as_str()).is_ok()
     };
     let arrays = arrays
         .directory(|known| known.list(tenant).filter(may_read).map(ArrayInfo::from).collect());
-    Ok(ArrayList { arrays })
+    // How many arrays other tenants have had is nobody's business.
+    Ok(ArrayList { arrays, next_id: 0 })
 }
 
 /// The descriptor that a reference names, for a caller who may read it.

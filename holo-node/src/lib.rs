@@ -30,6 +30,7 @@ mod links;
 mod modules;
 mod node;
 mod process;
+mod run;
 mod service;
 mod workers;
 

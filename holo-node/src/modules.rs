@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use holo_core::{ErrorCode, Failure, ModuleId, TenantId, limits};
+use holo_core::{Authorized, ErrorCode, Failure, ModuleId, TenantId, action, limits};
 use holo_exec::{Engine, Module};
 use parking_lot::Mutex;
 
@@ -26,15 +26,21 @@ impl Modules {
     /// # Errors
     ///
     /// [`ErrorCode::NotFound`] when this tenant has not pushed it.
-    pub(crate) fn find(&self, tenant: TenantId, id: ModuleId) -> Result<Arc<Module>, Failure> {
+    pub(crate) fn find(
+        &self,
+        may: &Authorized<action::Run>,
+        id: ModuleId,
+    ) -> Result<Arc<Module>, Failure> {
         let tenants = self.tenants.lock();
-        tenants.get(&tenant).and_then(|modules| modules.by_id.get(&id)).cloned().ok_or_else(|| {
-            Failure::new(
-                ErrorCode::NotFound,
-                format!("module {}: not found on this node", id.short()),
-            )
-            .help("push it first")
-        })
+        tenants.get(&may.tenant()).and_then(|modules| modules.by_id.get(&id)).cloned().ok_or_else(
+            || {
+                Failure::new(
+                    ErrorCode::NotFound,
+                    format!("module {}: not found on this node", id.short()),
+                )
+                .help("push it first")
+            },
+        )
     }
 
     /// Checks the bytes against the id, compiles and keeps them; the oldest module of a full shelf gives way.
@@ -47,7 +53,7 @@ impl Modules {
     pub(crate) fn add(
         &self,
         engine: &Engine,
-        tenant: TenantId,
+        may: &Authorized<action::Run>,
         id: ModuleId,
         bytes: &[u8],
     ) -> Result<Arc<Module>, Failure> {
@@ -59,7 +65,7 @@ impl Modules {
         }
         let module = engine.module(bytes)?;
         let mut tenants = self.tenants.lock();
-        let modules = tenants.entry(tenant).or_default();
+        let modules = tenants.entry(may.tenant()).or_default();
         if modules.by_id.insert(id, Arc::clone(&module)).is_none() {
             modules.order.push_back(id);
         }

@@ -11,7 +11,7 @@ use holo_core::wire::{
     NodeStatus, PageDigests, PutRange, RunShards, Shutdown, StatusQuery, WriteShard,
 };
 use holo_core::{ArrayId, ErrorCode, Failure, ModuleId, NodeId, Role, ShardIndex, action, limits};
-use holo_exec::{CallOutput, Limits, Module, RunControl};
+use holo_exec::{CallOutput, Module, RunControl};
 use holo_net::{BoxFuture, BulkReader, BulkReply, Endpoint, Peer, Response, Service};
 use parking_lot::Mutex;
 use prost::Message;
@@ -19,9 +19,10 @@ use tokio::sync::watch;
 
 use crate::arrays::{Access, Arrays, Birth};
 use crate::clock::Clock;
-use crate::compute::{Compute, parse_grants, requested_limits};
+use crate::compute::{CancelOnDrop, Compute, module_resource, parse_grants, requested_limits};
 use crate::directory::{self, DirectoryDriver};
 use crate::process;
+use crate::run::seed;
 
 /// Name and version of this program, as peers and people see it.
 pub(crate) const AGENT: &str = concat!("holo ", env!("CARGO_PKG_VERSION"));
@@ -172,7 +173,11 @@ impl NodeService {
         let _may = self.arrays.policy().authorize::<action::Status>(peer.key, "cluster")?;
         let connections =
             self.endpoint.lock().as_ref().map(Endpoint::connections).unwrap_or_default();
-        let links = connections.iter().map(|link| {
+        // Who else uses the cluster is nobody's business: members, and the asker's own links.
+        let shown = connections
+            .iter()
+            .filter(|link| link.peer().role == Role::Node || link.peer().key == peer.key);
+        let links = shown.map(|link| {
             let (peer, stats) = (link.peer(), link.stats());
             LinkStatus {
                 peer: peer.key.0.to_vec(),
@@ -222,32 +227,27 @@ impl NodeService {
     }
 
     fn array_install(&self, peer: &Peer, body: Bytes) -> Result<Bytes, Failure> {
-        let _may = self.arrays.policy().authorize::<action::Member>(peer.key, "directory")?;
-        self.arrays.must_come_from_directory(peer.key)?;
+        let authority = self.arrays.authority_of(peer.key)?;
         let request = ArrayInstall::decode_body(&body)?;
         let info = request
             .array
             .ok_or_else(|| Failure::new(ErrorCode::Malformed, "an install without its array"))?;
         let birth = if request.earlier { Birth::Earlier } else { Birth::New };
-        self.arrays.install(ArrayDescriptor::try_from(info)?, birth)?;
+        self.arrays.install(&authority, ArrayDescriptor::try_from(info)?, birth)?;
         Ok(Bytes::new())
     }
 
     fn array_forget(&self, peer: &Peer, body: Bytes) -> Result<Bytes, Failure> {
-        let _may = self.arrays.policy().authorize::<action::Member>(peer.key, "directory")?;
-        self.arrays.must_come_from_directory(peer.key)?;
-        self.arrays.forget(ArrayId(ArrayRef::decode_body(&body)?.id));
+        let authority = self.arrays.authority_of(peer.key)?;
+        self.arrays.forget(&authority, ArrayId(ArrayRef::decode_body(&body)?.id));
         Ok(Bytes::new())
     }
 
     fn module_query(&self, peer: &Peer, body: Bytes) -> Result<Bytes, Failure> {
         let request = ModuleQuery::decode_body(&body)?;
         let id = ModuleId::from_slice(&request.module)?;
-        let may = self
-            .arrays
-            .policy()
-            .authorize::<action::Run>(peer.key, &format!("module:{}", id.short()))?;
-        Ok(encode(match self.compute.modules.find(may.tenant(), id) {
+        let may = self.arrays.policy().authorize::<action::Run>(peer.key, &module_resource(id))?;
+        Ok(encode(match self.compute.modules.find(&may, id) {
             Ok(module) => module_status(&module),
             Err(_) => ModuleStatus::default(),
         }))
@@ -273,19 +273,9 @@ impl NodeService {
     fn run_shards(&self, peer: &Arc<Peer>, body: Bytes) -> Response {
         let (arrays, compute, key) =
             (Arc::clone(&self.arrays), Arc::clone(&self.compute), peer.key);
-        Response::Later(Box::pin(async move {
+        Response::WhileConnected(Box::pin(async move {
             let request = RunShards::decode_body(&body)?;
-            let reply = encode(compute.run(arrays, key, request).await?);
-            if reply.len() > limits::BODY_BYTES_MAX as usize {
-                let message = format!(
-                    "partial results of {} bytes, at most {}",
-                    reply.len(),
-                    limits::BODY_BYTES_MAX
-                );
-                return Err(Failure::new(ErrorCode::OutputLimit, message)
-                    .help("reduce to less, or use fewer shards"));
-            }
-            Ok(reply)
+            bounded(encode(compute.run(arrays, key, request).await?))
         }))
     }
 
@@ -295,10 +285,11 @@ impl NodeService {
             peer,
             request,
             |request| &request.module,
-            |module, request| {
-                let limits = requested_limits(request.fuel, request.time_ms, 0);
+            |module, request, control| {
+                let limits = requested_limits(request.fuel, request.time_ms, request.memory_bytes)?;
                 let grants = parse_grants(&request.grants)?;
-                Ok(module.call(&request.args, &grants, &limits, &RunControl::default())?)
+                let grants = grants.seed(seed(module, &request.args, ShardIndex(0)));
+                Ok(module.call(&request.args, &grants, &limits, control)?)
             },
         )
     }
@@ -309,24 +300,24 @@ impl NodeService {
             peer,
             request,
             |request| &request.module,
-            |module, mut request| {
+            |module, mut request, control| {
                 request.partials.sort_by_key(|partial| partial.shard);
                 let partials: Vec<Vec<u8>> =
                     request.partials.into_iter().map(|partial| partial.data).collect();
-                let (limits, control) = (Limits::default(), RunControl::default());
+                let limits = requested_limits(request.fuel, request.time_ms, request.memory_bytes)?;
                 let grants = parse_grants(&request.grants)?;
-                Ok(module.combine(&request.params, &partials, &grants, &limits, &control)?)
+                Ok(module.combine(&request.params, &partials, &grants, &limits, control)?)
             },
         )
     }
 
-    /// Runs something of the module that a request names, on a worker.
+    /// Runs something of the module that a request names, on a worker, for as long as the requester is there.
     fn on_module<R: Send + 'static>(
         &self,
         peer: &Peer,
         request: Result<R, Failure>,
         id: impl FnOnce(&R) -> &[u8],
-        job: impl FnOnce(&Module, R) -> Result<CallOutput, Failure> + Send + 'static,
+        job: impl FnOnce(&Module, R, &RunControl) -> Result<CallOutput, Failure> + Send + 'static,
     ) -> Response {
         let prepared = request.and_then(|request| {
             let module = self.granted_module(peer, id(&request))?;
@@ -335,7 +326,12 @@ impl NodeService {
         match prepared {
             Ok((request, module)) => {
                 let workers = Arc::clone(&self.compute.workers);
-                Response::Later(Box::pin(workers.run(move || reply_bytes(job(&module, request)?))))
+                Response::WhileConnected(Box::pin(async move {
+                    let cancel = CancelOnDrop::default();
+                    let control =
+                        RunControl { cancel: Arc::clone(&cancel.0), ..RunControl::default() };
+                    workers.run(move || reply_bytes(job(&module, request, &control)?)).await
+                }))
             }
             Err(failure) => Response::Now(Err(failure)),
         }
@@ -343,11 +339,8 @@ impl NodeService {
 
     fn granted_module(&self, peer: &Peer, id: &[u8]) -> Result<Arc<Module>, Failure> {
         let id = ModuleId::from_slice(id)?;
-        let may = self
-            .arrays
-            .policy()
-            .authorize::<action::Run>(peer.key, &format!("module:{}", id.short()))?;
-        self.compute.modules.find(may.tenant(), id)
+        let may = self.arrays.policy().authorize::<action::Run>(peer.key, &module_resource(id))?;
+        self.compute.modules.find(&may, id)
     }
 
     fn read_shard(&self, peer: &Peer, body: Bytes) -> Result<BulkReply, Failure> {
@@ -390,8 +383,7 @@ async fn module_push(
 ) -> Result<BulkReply, Failure> {
     let request = ModulePush::decode_body(&body)?;
     let id = ModuleId::from_slice(&request.module)?;
-    let may =
-        arrays.policy().authorize::<action::Run>(peer.key, &format!("module:{}", id.short()))?;
+    let may = arrays.policy().authorize::<action::Run>(peer.key, &module_resource(id))?;
     let len = usize::try_from(incoming.remaining()).unwrap_or(usize::MAX);
     if len > limits::MODULE_BYTES_MAX {
         let message = format!("a module of {len} bytes, at most {}", limits::MODULE_BYTES_MAX);
@@ -399,9 +391,9 @@ async fn module_push(
     }
     let mut bytes = vec![0u8; len];
     incoming.read_exact(&mut bytes).await?;
-    let (workers, tenant) = (Arc::clone(&compute.workers), may.tenant());
+    let workers = Arc::clone(&compute.workers);
     let module =
-        workers.run(move || compute.modules.add(&compute.engine, tenant, id, &bytes)).await?;
+        workers.run(move || compute.modules.add(&compute.engine, &may, id, &bytes)).await?;
     Ok(BulkReply { body: encode(module_status(&module)), bulk: Vec::new() })
 }
 
@@ -412,10 +404,14 @@ fn module_status(module: &Module) -> ModuleStatus {
 fn reply_bytes(CallOutput { output, fuel, log }: CallOutput) -> Result<Bytes, Failure> {
     // The engine has bounded the log already.
     let log = log.into_iter().map(|line| line.text).collect();
-    let reply = encode(CallReply { output: Bytes::from(output), fuel, log });
+    bounded(encode(CallReply { output: Bytes::from(output), fuel, log }))
+}
+
+/// A reply that is larger than a message may be would only break the connection.
+fn bounded(reply: Bytes) -> Result<Bytes, Failure> {
     if reply.len() > limits::BODY_BYTES_MAX as usize {
         let message =
-            format!("a result of {} bytes, at most {}", reply.len(), limits::BODY_BYTES_MAX);
+            format!("a reply of {} bytes, at most {} may be", reply.len(), limits::BODY_BYTES_MAX);
         return Err(
             Failure::new(ErrorCode::OutputLimit, message).help("write large results to an array")
         );

@@ -114,7 +114,7 @@ mod tests {
     fn a_full_queue_refuses_with_a_time_to_try_again() {
         let workers = Workers::start(1).unwrap();
         let (release, gate) = crossbeam_channel::bounded::<()>(0);
-        workers.submit(move || drop(gate.recv())).unwrap();
+        workers.submit(move || gate.recv().unwrap_or_default()).unwrap();
         let refused =
             (0..=limits::RUNS_QUEUED_MAX + 1).find_map(|_| workers.submit(|| {}).err()).unwrap();
         assert_eq!(refused.code, ErrorCode::Overloaded);

@@ -121,7 +121,8 @@ impl Expression {
         Ok(ShardOutput { accumulator, fuel: self.fuel(task.elems) })
     }
 
-    fn fuel(&self, elems: u64) -> u64 {
+    /// Units of fuel that `elems` elements cost: known beforehand, for every element costs the same.
+    pub fn fuel(&self, elems: u64) -> u64 {
         elems.saturating_mul(self.cost)
     }
 

@@ -116,3 +116,19 @@ async fn a_node_that_restarts_reports_its_shards_as_lost_and_never_as_zeros() {
         .await;
     assert_eq!(fresh.sum().await.unwrap(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_node_that_restarts_gives_no_id_that_others_remember() {
+    let mut harness = Harness::start(2, "32MiB");
+    let cluster = harness.client().await;
+    for round in 0..5 {
+        let name = format!("t/{round}");
+        cluster.array(&name).shape([10]).create::<u8>().await.unwrap();
+        cluster.remove(&name).await.unwrap();
+    }
+    harness.stop(0).await;
+    harness.restart(0);
+    let cluster = harness.client().await;
+    let fresh = cluster.array("t/fresh").shape([10]).create::<u8>().await.unwrap();
+    assert!(fresh.descriptor().id.0 > 5, "{:?}", fresh.descriptor().id);
+}

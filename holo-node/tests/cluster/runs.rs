@@ -1,5 +1,7 @@
 //! Programs beside the data.
 
+use std::time::Duration;
+
 use holo_client::{DType, ErrorCode};
 
 use crate::harness::Harness;
@@ -34,6 +36,53 @@ const SAY: &str = r#"(module
   (func (export "holo_task") (param $args i32) (param $len i32) (result i32)
     (drop (call $result (local.get $args) (local.get $len)))
     i32.const 0))"#;
+
+const ENDLESS: &str = r#"(module
+  (memory (export "memory") 4)
+  (global (export "holo_abi") i32 (i32.const 1))
+  (func (export "holo_tile") (param i32) (result i32) (loop $again (br $again)) i32.const 0))"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_is_hit_names_itself_and_more_than_a_node_gives_is_refused() {
+    let harness = Harness::start(1, "32MiB");
+    let cluster = harness.client().await;
+    cluster.array("t/x").shape([100_000]).create::<f64>().await.unwrap();
+    let sum = || cluster.expr("sum(sqrt(x) + 1)").input("x", "t/x");
+    assert_eq!(sum().fuel(10).run().await.unwrap_err().code(), ErrorCode::FuelLimit);
+    assert_eq!(sum().memory(1 << 20).run().await.unwrap_err().code(), ErrorCode::InvalidArgument);
+    let minute = Duration::from_secs(60);
+    assert_eq!(
+        sum().time_limit(minute).run().await.unwrap_err().code(),
+        ErrorCode::InvalidArgument
+    );
+    let endless = cluster.task(wat::parse_str(ENDLESS).unwrap()).output("t/x");
+    let stopped = endless.time_limit(Duration::from_millis(60)).run().await.unwrap_err();
+    assert_eq!(stopped.code(), ErrorCode::TimeLimit, "{stopped}");
+    assert!(stopped.to_string().contains("60 ms"), "{stopped}");
+    assert!(sum().run().await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_requester_left_is_stopped() {
+    let harness = Harness::start(1, "32MiB");
+    let cluster = harness.client().await;
+    cluster.array("t/x").shape([1_000]).create::<f64>().await.unwrap();
+    {
+        // Its own connection: it closes with the client.
+        let leaving = harness.client().await;
+        let endless = leaving.task(wat::parse_str(ENDLESS).unwrap()).output("t/x");
+        let left = tokio::time::timeout(Duration::from_millis(300), endless.run()).await;
+        assert!(left.is_err(), "an endless kernel ended: {left:?}");
+        leaving.disconnect().await;
+    }
+    // Both workers of the node are needed for this, so the endless kernel must be gone: its limit is 30 s.
+    let noop = wat::parse_str(SAY).unwrap();
+    let task = cluster.task(noop).grant("result");
+    let calls = (0..4).map(|_| task.call(&b"x"[..]));
+    let answered =
+        tokio::time::timeout(Duration::from_secs(20), futures_util::future::join_all(calls));
+    assert!(answered.await.unwrap().iter().all(Result::is_ok));
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expression_gives_the_same_bits_however_the_shards_lie() {
