@@ -19,8 +19,14 @@ pub const BODY_BYTES_MAX: u32 = 1 << 20;
 pub const BULK_BYTES_MAX: u64 = 64 << 20;
 /// Payloads up to this many bytes travel inside a small message; larger ones get a stream of their own.
 pub const INLINE_BYTES_MAX: usize = 16 << 10;
-/// Requests of one connection that wait for their reply.
+/// Requests of one connection that wait for their reply, on all its streams together; for each direction.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+/// Bulk streams that one side of a connection has open at once: whose answers have not arrived whole.
+pub const BULK_STREAMS_MAX: usize = 64;
+/// Multiplexed streams that one side of a connection opens. Ours opens one per lane.
+pub const MULTIPLEXED_STREAMS_MAX: usize = 8;
+/// Seconds that the bytes of a bulk request may take to arrive, and those of its answer to be taken.
+pub const BULK_SECONDS_MAX: u64 = 60;
 /// Bytes of queued small messages to one peer before senders wait.
 pub const SEND_QUEUE_BYTES_MAX: usize = 8 << 20;
 /// Connections to one endpoint.

@@ -5,6 +5,7 @@ use holo_core::{ErrorCode, Failure};
 use tokio::time::Instant;
 
 use crate::connection::read_failure;
+use crate::places::Place;
 
 /// The bulk bytes of a message, in order.
 ///
@@ -14,7 +15,9 @@ pub struct BulkReader {
     /// What arrived together with the message's head.
     rest: Bytes,
     remaining: u64,
-    deadline: Option<Instant>,
+    deadline: Instant,
+    /// Its stream's place among those of the connection; free again when the stream has ended.
+    place: Option<Place>,
 }
 
 impl BulkReader {
@@ -22,12 +25,13 @@ impl BulkReader {
         stream: quinn::RecvStream,
         rest: Bytes,
         remaining: u64,
-        deadline: Option<Instant>,
+        deadline: Instant,
+        place: Option<Place>,
     ) -> Result<Self, Failure> {
         if rest.len() as u64 > remaining {
             return Err(too_many());
         }
-        Ok(Self { stream, rest, remaining, deadline })
+        Ok(Self { stream, rest, remaining, deadline, place })
     }
 
     /// Bytes that have not been taken yet.
@@ -94,6 +98,7 @@ impl BulkReader {
         if !self.rest.is_empty() || self.read_stream().await?.is_some() {
             return Err(too_many());
         }
+        self.place = None;
         Ok(())
     }
 
@@ -108,14 +113,9 @@ impl BulkReader {
 
     async fn read_stream(&mut self) -> Result<Option<Bytes>, Failure> {
         let reading = self.stream.read_chunk(usize::MAX, true);
-        let chunk = match self.deadline {
-            None => reading.await,
-            Some(deadline) => {
-                tokio::time::timeout_at(deadline, reading).await.map_err(|_elapsed| {
-                    Failure::new(ErrorCode::DeadlineExceeded, "bulk bytes did not arrive in time")
-                })?
-            }
-        };
+        let chunk = tokio::time::timeout_at(self.deadline, reading).await.map_err(|_elapsed| {
+            Failure::new(ErrorCode::DeadlineExceeded, "bulk bytes did not arrive in time")
+        })?;
         Ok(chunk.map_err(|error| read_failure(&error))?.map(|chunk| chunk.bytes))
     }
 }

@@ -8,10 +8,9 @@ use bytes::{Bytes, BytesMut};
 use holo_core::wire::{Decode, FailureBody, FrameHeader, Kind, Lane};
 use holo_core::{
     ClusterId, Epoch, ErrorCode, Failure, PartitionId, PublicKey, RequestId, Role, UnixMillis,
-    limits,
 };
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::Suite;
@@ -21,6 +20,7 @@ use crate::close::{close_frame, failure_of};
 use crate::frame::{Frame, FrameReader, StreamKind, body_len, bulk_len, put_frame};
 use crate::outbox::Outbox;
 use crate::pending::{Answer, Pending};
+use crate::places::{Place, Places};
 use crate::tasks::Tasks;
 
 /// Chunks taken from a stream at once.
@@ -102,7 +102,12 @@ pub(crate) struct Shared {
     ends_at: UnixMillis,
     tasks: Arc<Tasks>,
     pending: Pending,
-    in_flight: Semaphore,
+    /// For what we ask of the peer.
+    asked: Places,
+    /// For what the peer asks of us.
+    pub(crate) served: Places,
+    /// How long the bytes of a bulk request that we serve may take, and those of its answer.
+    pub(crate) bulk_time_max: Duration,
     lanes: [OnceCell<Arc<Outbox>>; LANES],
     /// Why it ended; the first reason stays.
     ended: OnceLock<Failure>,
@@ -114,6 +119,7 @@ impl Connection {
         peer: Peer,
         ends_at: UnixMillis,
         tasks: Arc<Tasks>,
+        bulk_time_max: Duration,
     ) -> Self {
         let shared = Shared {
             quinn,
@@ -121,7 +127,9 @@ impl Connection {
             ends_at,
             tasks,
             pending: Pending::default(),
-            in_flight: Semaphore::new(limits::REQUESTS_IN_FLIGHT_MAX),
+            asked: Places::new(),
+            served: Places::new(),
+            bulk_time_max,
             lanes: [const { OnceCell::const_new() }; LANES],
             ended: OnceLock::new(),
         };
@@ -161,6 +169,9 @@ impl Connection {
 
     /// Sends a request with bulk bytes on a stream of its own; gives the answer's body and a reader of its bulk bytes,
     /// which keeps to the same deadline.
+    ///
+    /// At most [`BULK_STREAMS_MAX`](holo_core::limits::BULK_STREAMS_MAX) are open at once, those whose reader is neither dropped nor at its end among
+    /// them; more wait.
     ///
     /// # Errors
     ///
@@ -244,6 +255,8 @@ impl Shared {
     fn end(&self, failure: Failure) {
         let failure = self.ended.get_or_init(|| failure);
         self.pending.end(failure);
+        self.asked.end();
+        self.served.end();
         for lane in &self.lanes {
             if let Some(outbox) = lane.get() {
                 outbox.close();
@@ -261,7 +274,7 @@ impl Shared {
     }
 
     async fn exchange(self: &Arc<Self>, request: &Request) -> Answer {
-        let Ok(_permit) = self.in_flight.acquire().await else { return Err(self.end_reason()) };
+        let _place = self.asked.request().await.ok_or_else(|| self.end_reason())?;
         let mut waiting = self.pending.open()?;
         let header = request.header(waiting.id, 0)?;
         let outbox = self.lane(header.lane).await?;
@@ -334,6 +347,8 @@ impl Shared {
     ) -> Result<(Bytes, BulkReader), Failure> {
         // A stream of its own carries one request, so any id does.
         let header = request.header(RequestId(0), bulk_len(&bulk)?)?;
+        let stream_place = self.asked.bulk_stream().await.ok_or_else(|| self.end_reason())?;
+        let _request_place = self.asked.request().await.ok_or_else(|| self.end_reason())?;
         let (mut send, recv) = self.quinn.open_bi().await.map_err(|_ended| self.end_reason())?;
         set_priority(&send, header.lane, StreamKind::Bulk);
         let sending = async {
@@ -346,7 +361,7 @@ impl Shared {
             drop(send.finish());
             Ok::<(), Failure>(())
         };
-        let receiving = receive_bulk_answer(recv, deadline);
+        let receiving = receive_bulk_answer(recv, deadline, stream_place);
         tokio::pin!(sending, receiving);
         tokio::select! {
             biased;
@@ -368,6 +383,7 @@ fn instant_after(wait: Duration) -> Instant {
 async fn receive_bulk_answer(
     mut recv: RecvStream,
     deadline: Instant,
+    place: Place,
 ) -> Result<(Bytes, BulkReader), Failure> {
     let mut reader = FrameReader::new();
     let frame = read_frame(&mut recv, &mut reader).await?;
@@ -375,7 +391,7 @@ async fn receive_bulk_answer(
     let failed = frame.header.failure;
     let body = answer_of(Frame { header: FrameHeader { bulk_len: 0, ..frame.header }, ..frame })??;
     debug_assert!(!failed, "a failure has been returned");
-    let mut bulk = BulkReader::new(recv, reader.into_rest(), bulk_len, Some(deadline))?;
+    let mut bulk = BulkReader::new(recv, reader.into_rest(), bulk_len, deadline, Some(place))?;
     if bulk_len == 0 {
         bulk.expect_end().await?;
     }

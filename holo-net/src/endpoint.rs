@@ -22,7 +22,7 @@ use crate::handshake::{
 };
 use crate::options::{EndpointOptions, Expected};
 use crate::serve::{admit, serve};
-use crate::service::Service;
+use crate::service::{NoService, Service};
 use crate::tasks::Tasks;
 use crate::{Identity, Suite, socket};
 
@@ -62,7 +62,8 @@ struct EndpointShared {
     handshakes_per_address_max: usize,
     version: u32,
     primitives: Primitives,
-    service: Option<Arc<dyn Service>>,
+    service: Arc<dyn Service>,
+    bulk_time_max: Duration,
     tasks: Arc<Tasks>,
     open: Mutex<Open>,
 }
@@ -79,7 +80,8 @@ struct Open {
 }
 
 impl Endpoint {
-    /// Opens the socket. With a service it also accepts; without one it only dials.
+    /// Opens the socket. With a service it also accepts; without one it only dials, and requests of its peers are
+    /// answered with `NotFound`.
     ///
     /// # Errors
     ///
@@ -92,7 +94,7 @@ impl Endpoint {
         options.check().map_err(NetError::Options)?;
         let serves = service.is_some();
         let transport =
-            options.profile.transport(options.idle_timeout, serves).map_err(NetError::Options)?;
+            options.profile.transport(options.idle_timeout).map_err(NetError::Options)?;
         let transport = Arc::new(transport);
         let socket = socket::bind(&options)
             .map_err(|source| NetError::Bind { address: options.listen, source })?;
@@ -135,7 +137,8 @@ impl Endpoint {
             handshakes_per_address_max: options.handshakes_per_address_max,
             version: options.version,
             primitives: options.primitives,
-            service,
+            service: service.unwrap_or_else(|| Arc::new(NoService)),
+            bulk_time_max: options.bulk_time_max,
             tasks: Arc::new(Tasks::new(runtime)),
             open: Mutex::default(),
         });
@@ -238,12 +241,7 @@ impl EndpointShared {
             ));
         }
         let connection = self.connection(quinn)?;
-        if let Some(service) = &self.service
-            && let Err(failure) = admit(&**service, connection.peer())
-        {
-            connection.shared.close(failure.clone());
-            return Err(failure);
-        }
+        self.admit(&connection)?;
         self.register(&connection)
             .inspect_err(|failure| connection.shared.close(failure.clone()))?;
         Ok(connection)
@@ -322,12 +320,7 @@ impl EndpointShared {
         let connecting = incoming.accept().map_err(|error| failure_of(&error))?;
         let quinn = connecting.await.map_err(|error| failure_of(&error))?;
         let connection = self.connection(quinn)?;
-        if let Some(service) = &self.service
-            && let Err(failure) = admit(&**service, connection.peer())
-        {
-            connection.shared.close(failure.clone());
-            return Err(failure);
-        }
+        self.admit(&connection)?;
         let ended = |_error| connection.shared.end_reason();
         let mut word = connection.shared.quinn.open_uni().await.map_err(ended)?;
         word.write_all(&[StreamKind::Admitted as u8])
@@ -335,6 +328,12 @@ impl EndpointShared {
             .map_err(|error| write_failure(&error))?;
         drop(word.finish());
         Ok(connection)
+    }
+
+    /// Asks the service whether the peer may come in, and closes the connection when it may not.
+    fn admit(&self, connection: &Connection) -> Result<(), Failure> {
+        admit(&*self.service, connection.peer())
+            .inspect_err(|failure| connection.shared.close(failure.clone()))
     }
 
     fn connection(&self, quinn: quinn::Connection) -> Result<Connection, Failure> {
@@ -351,7 +350,7 @@ impl EndpointShared {
             suite: facts.suite,
         };
         let ends_at = UnixMillis(facts.not_after.0.min(facts.own_not_after.0));
-        Ok(Connection::new(quinn, peer, ends_at, Arc::clone(&self.tasks)))
+        Ok(Connection::new(quinn, peer, ends_at, Arc::clone(&self.tasks), self.bulk_time_max))
     }
 
     /// Lists a connection, watches it and serves its peer.
@@ -375,9 +374,7 @@ impl EndpointShared {
             shared.watch().await;
             this.open.lock().connections.remove(&number);
         });
-        if let Some(service) = &self.service {
-            self.tasks.start(serve(Arc::clone(&connection.shared), Arc::clone(service)));
-        }
+        self.tasks.start(serve(Arc::clone(&connection.shared), Arc::clone(&self.service)));
         Ok(())
     }
 }

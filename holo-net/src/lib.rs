@@ -67,6 +67,7 @@ mod identity;
 mod options;
 mod outbox;
 mod pending;
+mod places;
 mod serve;
 mod service;
 mod socket;

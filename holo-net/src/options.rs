@@ -57,6 +57,7 @@ pub struct EndpointOptions {
     pub(crate) version: u32,
     pub(crate) primitives: Primitives,
     pub(crate) loss: Option<crate::socket::Loss>,
+    pub(crate) bulk_time_max: Duration,
 }
 
 impl EndpointOptions {
@@ -77,6 +78,7 @@ impl EndpointOptions {
             version: QUIC_VERSION,
             primitives: production,
             loss: None,
+            bulk_time_max: Duration::from_secs(limits::BULK_SECONDS_MAX),
         }
     }
 
@@ -93,6 +95,14 @@ impl EndpointOptions {
     #[must_use]
     pub fn danger_other_version_for_testing_only(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// Lets the bytes of a bulk request that it serves, and those of its answer, take this long at most.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn danger_bulk_time_for_testing_only(mut self, max: Duration) -> Self {
+        self.bulk_time_max = max;
         self
     }
 
@@ -137,11 +147,7 @@ impl Profile {
         }
     }
 
-    pub(crate) fn transport(
-        self,
-        idle_timeout: Duration,
-        serves: bool,
-    ) -> Result<TransportConfig, Failure> {
+    pub(crate) fn transport(self, idle_timeout: Duration) -> Result<TransportConfig, Failure> {
         let idle = IdleTimeout::try_from(idle_timeout).map_err(|source| {
             Failure::new(ErrorCode::ConfigInvalid, format!("idle timeout: {source}"))
         })?;
@@ -153,7 +159,9 @@ impl Profile {
         let mut acks = AckFrequencyConfig::default();
         acks.ack_eliciting_threshold(VarInt::from_u32(10))
             .max_ack_delay(Some(Duration::from_millis(2)));
-        let streams = if serves { limits::REQUESTS_IN_FLIGHT_MAX } else { 0 };
+        // Twice what may be served at once, so that streams whose requester has given up, and the slow news of ended
+        // ones, hold back no honest peer.
+        let streams = 2 * (limits::BULK_STREAMS_MAX + limits::MULTIPLEXED_STREAMS_MAX);
         let mut transport = TransportConfig::default();
         transport
             .max_idle_timeout(Some(idle))

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use holo_core::wire::FrameHeader;
 use holo_core::{ErrorCode, Failure, limits};
-use quinn::{RecvStream, SendStream};
+use quinn::{RecvStream, SendStream, VarInt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ use crate::connection::{
     CHUNKS_AT_ONCE, Shared, bulk_chunks, read_failure, read_frame, set_priority, write_failure,
 };
 use crate::frame::{Frame, FrameReader, StreamKind, answer_body, bulk_len, put_answer};
+use crate::places::{NoPlace, Place};
 use crate::service::{BoxFuture, BulkReply, Response, Service};
 
 /// Answers every stream that the peer opens, until the connection ends; then lets what runs run to its end.
@@ -50,12 +51,14 @@ async fn serve_stream(
     mut recv: RecvStream,
 ) {
     let mut kind = [0];
-    if recv.read_exact(&mut kind).await.is_err() {
-        return;
+    // A stream that stays silent gets nothing; dropping it makes room for another.
+    match tokio::time::timeout(shared.bulk_time_max, recv.read_exact(&mut kind)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) | Err(_) => return,
     }
     let result = match StreamKind::from_byte(kind[0]) {
         Some(StreamKind::Multiplexed) => {
-            Multiplexed::new(Arc::clone(&shared), service, send).run(recv).await
+            serve_multiplexed(Arc::clone(&shared), service, send, recv).await
         }
         Some(StreamKind::Bulk) => serve_bulk(&shared, &*service, send, recv).await,
         Some(StreamKind::Admitted) | None => {
@@ -73,6 +76,25 @@ async fn serve_stream(
     }
 }
 
+async fn serve_multiplexed(
+    shared: Arc<Shared>,
+    service: Arc<dyn Service>,
+    send: SendStream,
+    recv: RecvStream,
+) -> Result<(), Failure> {
+    let _place = shared.served.try_multiplexed_stream().map_err(|none| match none {
+        NoPlace::Ended => shared.end_reason(),
+        NoPlace::Full => Failure::new(
+            ErrorCode::Malformed,
+            format!("more than {} multiplexed streams", limits::MULTIPLEXED_STREAMS_MAX),
+        ),
+    })?;
+    Multiplexed::new(shared, service, send).run(recv).await
+}
+
+/// An answer that came later, with its request and the request's place, which is free once the answer is on its way.
+type Done = (FrameHeader, Result<Bytes, Failure>, Option<Place>);
+
 /// The answering side of a multiplexed stream.
 struct Multiplexed {
     shared: Arc<Shared>,
@@ -80,8 +102,8 @@ struct Multiplexed {
     send: SendStream,
     /// Answers that have not been written yet.
     out: BytesMut,
-    /// Answers that come later, at most [`limits::REQUESTS_IN_FLIGHT_MAX`].
-    later: JoinSet<(FrameHeader, Result<Bytes, Failure>)>,
+    /// Answers that come later, each with one of the connection's places.
+    later: JoinSet<Done>,
     has_priority: bool,
 }
 
@@ -129,7 +151,9 @@ impl Multiplexed {
                     }
                 }
             }
-            while let Some(done) = self.later.try_join_next() {
+            while self.out.len() < limits::SEND_QUEUE_BYTES_MAX
+                && let Some(done) = self.later.try_join_next()
+            {
                 self.take_done(done);
             }
             self.flush().await?;
@@ -153,15 +177,20 @@ impl Multiplexed {
         match called.unwrap_or_else(|panic| Response::Now(Err(panicked(&*panic)))) {
             Response::Now(answer) => put_answer(&mut self.out, &header, answer),
             Response::Later(answer) => {
-                self.make_room().await;
-                self.later.spawn(async move { (header, Guarded(answer).await) });
+                let place = self.place().await;
+                let broken = place.as_ref().err().cloned();
+                let place = place.ok();
+                // Even when the connection has ended meanwhile: this work was promised its end.
+                self.later.spawn(async move { (header, Guarded(answer).await, place) });
+                broken.map_or(Ok(()), Err)?;
             }
             Response::WhileConnected(answer) => {
-                let deadline = deadline_of(&header);
-                self.make_room().await;
+                let deadline = wait_of(&header).map(|wait| Instant::now() + wait);
+                let place = self.place().await?;
                 let shared = Arc::clone(&self.shared);
                 self.later.spawn(async move {
-                    (header, while_wanted(&shared, deadline, Guarded(answer)).await)
+                    let answer = while_wanted(&shared, deadline, Guarded(answer)).await;
+                    (header, answer, Some(place))
                 });
             }
         }
@@ -171,20 +200,27 @@ impl Multiplexed {
         Ok(())
     }
 
-    async fn make_room(&mut self) {
-        if self.later.len() >= limits::REQUESTS_IN_FLIGHT_MAX
-            && let Some(done) = self.later.join_next().await
-        {
-            self.take_done(done);
+    /// A place among the connection's requests in flight. While there is none, nothing more is read from this stream, and
+    /// its answers, whose places it may be waiting for, go out.
+    async fn place(&mut self) -> Result<Place, Failure> {
+        if let Ok(place) = self.shared.served.try_request() {
+            return Ok(place);
+        }
+        let waiting = self.shared.served.request();
+        tokio::pin!(waiting);
+        loop {
+            self.flush().await?;
+            tokio::select! {
+                biased;
+                place = &mut waiting => return place.ok_or_else(|| self.shared.end_reason()),
+                Some(done) = self.later.join_next() => self.take_done(done),
+            }
         }
     }
 
-    fn take_done(
-        &mut self,
-        done: Result<(FrameHeader, Result<Bytes, Failure>), tokio::task::JoinError>,
-    ) {
+    fn take_done(&mut self, done: Result<Done, tokio::task::JoinError>) {
         // A panic is an answer by now, and nobody cancels these tasks one by one.
-        if let Ok((header, answer)) = done {
+        if let Ok((header, answer, _place)) = done {
             put_answer(&mut self.out, &header, answer);
         }
     }
@@ -206,13 +242,24 @@ async fn serve_bulk(
     mut send: SendStream,
     mut recv: RecvStream,
 ) -> Result<(), Failure> {
+    // Nothing is read before there is a place for it: until then flow control holds the peer back.
+    let ended = || shared.end_reason();
+    let _stream_place = shared.served.bulk_stream().await.ok_or_else(ended)?;
+    let _request_place = shared.served.request().await.ok_or_else(ended)?;
+    let begun = Instant::now();
     let mut reader = FrameReader::new();
-    let Frame { header, body } = read_frame(&mut recv, &mut reader).await?;
+    let reading = read_frame(&mut recv, &mut reader);
+    let Ok(head) = tokio::time::timeout_at(begun + shared.bulk_time_max, reading).await else {
+        return give_up(&mut send, "a bulk request did not arrive in time");
+    };
+    let Frame { header, body } = head?;
     if header.reply || header.failure {
         return Err(Failure::new(ErrorCode::Malformed, "a stream opens with an answer"));
     }
     set_priority(&send, header.lane, StreamKind::Bulk);
-    let incoming = BulkReader::new(recv, reader.into_rest(), header.bulk_len, None)?;
+    let deadline = begun
+        + wait_of(&header).map_or(shared.bulk_time_max, |wait| wait.min(shared.bulk_time_max));
+    let incoming = BulkReader::new(recv, reader.into_rest(), header.bulk_len, deadline, None)?;
     let peer = Arc::clone(&shared.peer);
     let answer = match catch_unwind(AssertUnwindSafe(|| service.bulk(peer, header, body, incoming)))
     {
@@ -231,10 +278,28 @@ async fn serve_bulk(
             bulk_chunks(false, &header.answer(failed, len_of(&body), 0), &body, Vec::new())
         }
     };
-    let mut chunks = chunks;
+    match tokio::time::timeout(shared.bulk_time_max, deliver(&mut send, chunks)).await {
+        Ok(delivered) => delivered,
+        Err(_elapsed) => give_up(&mut send, "the answer to a bulk request was not taken in time"),
+    }
+}
+
+/// Sends an answer, and waits until the peer has it: until then its bytes are held here.
+async fn deliver(send: &mut SendStream, mut chunks: Vec<Bytes>) -> Result<(), Failure> {
     send.write_all_chunks(&mut chunks).await.map_err(|error| write_failure(&error))?;
     drop(send.finish());
+    if let Ok(Some(code)) = send.stopped().await {
+        // The peer wants no more of it.
+        drop(send.reset(code));
+    }
     Ok(())
+}
+
+/// Breaks a stream off and lets go of what it holds.
+fn give_up(send: &mut SendStream, why: &str) -> Result<(), Failure> {
+    let failure = Failure::new(ErrorCode::DeadlineExceeded, why);
+    drop(send.reset(VarInt::from_u32(u32::from(failure.code.number()))));
+    Err(failure)
 }
 
 /// `answer_body` keeps every body within its limit.
@@ -242,10 +307,10 @@ fn len_of(body: &[u8]) -> u32 {
     u32::try_from(body.len()).unwrap_or(u32::MAX)
 }
 
-/// When the caller of a request that has just come stops waiting; `None` when it never does.
-fn deadline_of(header: &FrameHeader) -> Option<Instant> {
-    let wait = Duration::from_millis(u64::from(header.deadline_ms));
-    (!wait.is_zero()).then(|| Instant::now() + wait)
+/// How long the caller of a request waits; `None` when it always does.
+fn wait_of(header: &FrameHeader) -> Option<Duration> {
+    let millis = u64::from(header.deadline_ms);
+    (millis != 0).then(|| Duration::from_millis(millis))
 }
 
 /// Runs a service's future while somebody waits for its answer, and drops it then.
@@ -262,12 +327,12 @@ async fn while_wanted(
     };
     tokio::select! {
         biased;
-        answer = answer => answer,
         _closed = shared.quinn.closed() => Err(shared.end_reason()),
         () = too_late => Err(Failure::new(
             ErrorCode::DeadlineExceeded,
             "the deadline passed before the request was done",
         )),
+        answer = answer => answer,
     }
 }
 

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holo_core::Failure;
 use holo_core::wire::FrameHeader;
+use holo_core::{ErrorCode, Failure};
 
 use crate::{BulkReader, Peer};
 
@@ -70,4 +70,32 @@ pub struct BulkReply {
     pub body: Bytes,
     /// The raw bytes behind it, in order, at most [`holo_core::limits::BULK_BYTES_MAX`] in all.
     pub bulk: Vec<Bytes>,
+}
+
+/// The service of an endpoint that has none: whoever it dialled is welcome, and gets nothing from it.
+pub(crate) struct NoService;
+
+impl Service for NoService {
+    fn admit(&self, _peer: &Peer) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn call(&self, _peer: &Arc<Peer>, header: &FrameHeader, _body: Bytes) -> Response {
+        Response::Now(Err(nothing_served(header)))
+    }
+
+    fn bulk(
+        &self,
+        _peer: Arc<Peer>,
+        header: FrameHeader,
+        _body: Bytes,
+        _incoming: BulkReader,
+    ) -> BoxFuture<Result<BulkReply, Failure>> {
+        Box::pin(async move { Err(nothing_served(&header)) })
+    }
+}
+
+fn nothing_served(header: &FrameHeader) -> Failure {
+    let message = format!("{:?}: this peer only dials and answers no requests", header.kind);
+    Failure::new(ErrorCode::NotFound, message)
 }
