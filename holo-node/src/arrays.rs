@@ -497,7 +497,6 @@ impl Group {
             Op::Write { array, shard, offset, bytes } => {
                 Ok(pages(*array, *shard)?.write(*offset, bytes)?)
             }
-            Op::Remove { .. } => Ok(()),
         }
     }
 }

@@ -33,20 +33,13 @@ pub enum Op {
         /// The bytes, 1 to [`limits::OP_BYTES_MAX`].
         bytes: Bytes,
     },
-    /// Drops every shard of an array that the group holds.
-    Remove {
-        /// The array.
-        array: ArrayId,
-    },
 }
 
 impl Op {
     /// The array that it changes.
     pub fn array(&self) -> ArrayId {
         match self {
-            Self::Publish { array, .. } | Self::Write { array, .. } | Self::Remove { array } => {
-                *array
-            }
+            Self::Publish { array, .. } | Self::Write { array, .. } => *array,
         }
     }
 
@@ -81,7 +74,6 @@ impl Op {
                 }
                 Ok(())
             }
-            Self::Remove { .. } => Ok(()),
         }
     }
 }

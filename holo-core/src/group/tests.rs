@@ -10,8 +10,13 @@ fn group() -> GroupSequencer {
     GroupSequencer::new(PartitionId(3), Epoch(5))
 }
 
-fn remove(array: u64) -> Op {
-    Op::Remove { array: ArrayId(array) }
+fn small(array: u64) -> Op {
+    Op::Write {
+        array: ArrayId(array),
+        shard: ShardIndex(0),
+        offset: 0,
+        bytes: Bytes::from_static(&[1]),
+    }
 }
 
 fn propose(group: &mut GroupSequencer, ticket: u64, epoch: u64, op: Op) -> Result<(), Failure> {
@@ -25,8 +30,8 @@ fn applied(group: &mut GroupSequencer, seq: u64, outcome: Result<(), Failure>) {
 #[test]
 fn nothing_is_answered_before_it_is_applied() {
     let mut group = group();
-    propose(&mut group, 9, 5, remove(1)).unwrap();
-    assert_eq!(group.poll_output(), Some(Output::Apply { seq: Seq(1), op: remove(1) }));
+    propose(&mut group, 9, 5, small(1)).unwrap();
+    assert_eq!(group.poll_output(), Some(Output::Apply { seq: Seq(1), op: small(1) }));
     assert_eq!(group.poll_output(), None);
     let failed = Err(Failure::new(ErrorCode::NotFound, "gone"));
     applied(&mut group, 1, failed.clone());
@@ -40,27 +45,27 @@ fn nothing_is_answered_before_it_is_applied() {
 fn another_epoch_is_refused_and_a_higher_one_not_believed() {
     let mut group = group();
     for epoch in [0, 4, 6, u64::MAX] {
-        let refused = propose(&mut group, 1, epoch, remove(1)).unwrap_err();
+        let refused = propose(&mut group, 1, epoch, small(1)).unwrap_err();
         assert_eq!(refused.code, ErrorCode::WrongNode, "epoch {epoch}");
         assert_eq!(group.epoch(), Epoch(5));
         assert_eq!(group.poll_output(), None);
     }
-    assert!(propose(&mut group, 1, 5, remove(1)).is_ok());
+    assert!(propose(&mut group, 1, 5, small(1)).is_ok());
 }
 
 #[test]
 fn a_full_queue_refuses_and_takes_more_once_something_is_applied() {
     let mut group = group();
     for ticket in 0..limits::GROUP_QUEUE_OPS_MAX as u64 {
-        propose(&mut group, ticket, 5, remove(1)).unwrap();
+        propose(&mut group, ticket, 5, small(1)).unwrap();
     }
-    let refused = propose(&mut group, 0, 5, remove(1)).unwrap_err();
+    let refused = propose(&mut group, 0, 5, small(1)).unwrap_err();
     assert_eq!(refused.code, ErrorCode::Overloaded);
     assert!(refused.retry_after_ms.is_some());
     group.assert_invariants();
     assert!(group.poll_output().is_some());
     applied(&mut group, 1, Ok(()));
-    propose(&mut group, 0, 5, remove(1)).unwrap();
+    propose(&mut group, 0, 5, small(1)).unwrap();
     group.assert_invariants();
 }
 
@@ -114,8 +119,8 @@ fn operations_are_checked_before_they_get_a_place() {
 #[should_panic(expected = "applied in order")]
 fn a_driver_that_reports_out_of_order_is_stopped() {
     let mut group = group();
-    propose(&mut group, 1, 5, remove(1)).unwrap();
-    propose(&mut group, 2, 5, remove(2)).unwrap();
+    propose(&mut group, 1, 5, small(1)).unwrap();
+    propose(&mut group, 2, 5, small(2)).unwrap();
     while group.poll_output().is_some() {}
     applied(&mut group, 2, Ok(()));
 }
@@ -124,7 +129,7 @@ fn a_driver_that_reports_out_of_order_is_stopped() {
 #[should_panic(expected = "never handed out")]
 fn a_driver_that_reports_what_it_did_not_get_is_stopped() {
     let mut group = group();
-    propose(&mut group, 1, 5, remove(1)).unwrap();
+    propose(&mut group, 1, 5, small(1)).unwrap();
     applied(&mut group, 1, Ok(()));
 }
 
@@ -139,7 +144,7 @@ proptest! {
             let ticket = ticket as u64;
             match step {
                 0 | 1 => {
-                    propose(&mut group, ticket, 5, remove(ticket)).unwrap();
+                    propose(&mut group, ticket, 5, small(ticket)).unwrap();
                     proposed.push(ticket);
                 }
                 2 => match group.poll_output() {
