@@ -13,7 +13,8 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(module) = ENGINE.module(bytes) else { return };
-    let grants = Capability::ALL.iter().fold(Grants::none(), |grants, capability| grants.with(*capability));
+    let grants =
+        Capability::ALL.iter().fold(Grants::none(), |grants, capability| grants.with(*capability));
     let limits = Limits {
         fuel: 1 << 20,
         time: Duration::from_secs(1),

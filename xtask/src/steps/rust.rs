@@ -18,7 +18,7 @@ const REQUIRE_GPU: &str = "HOLO_REQUIRE_GPU";
 pub(super) fn fmt(workspace: &Workspace) -> Result<String> {
     shell::run(&mut workspace.cargo(&["fmt", "--all", "--check"]))?;
     for manifest in other_manifests(workspace) {
-        shell::run(workspace.cargo(&["fmt", "--check", "--manifest-path"]).arg(manifest))?;
+        shell::run(workspace.cargo(&["fmt", "--all", "--check", "--manifest-path"]).arg(manifest))?;
     }
     Ok(String::new())
 }
