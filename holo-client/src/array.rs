@@ -3,6 +3,7 @@
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
+use bytemuck::Zeroable;
 use bytes::Bytes;
 
 use holo_core::expr::Reduction;
@@ -95,7 +96,8 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::OutOfRange`]; [`ErrorCode::Corrupt`] when bytes do not match their digest; those of the link.
+    /// [`ErrorCode::OutOfRange`]; [`ErrorCode::TooLarge`] for more than this machine has memory for;
+    /// [`ErrorCode::Corrupt`] when bytes do not match their digest; those of the link.
     pub async fn read_bytes(&self, range: impl RangeBounds<u64> + Send) -> Result<Vec<u8>> {
         self.read_bytes_with(range, &Unwatched).await
     }
@@ -111,7 +113,7 @@ impl AnyArray {
         progress: &dyn Progress,
     ) -> Result<Vec<u8>> {
         let elems = self.range(range)?;
-        let mut bytes = vec![0u8; self.bytes_of(&elems)?];
+        let mut bytes = zeroed::<u8>(self.bytes_of(&elems)?)?;
         transfer::read(self.cluster.session(), &self.descriptor, elems, &mut bytes, progress)
             .await?;
         Ok(bytes)
@@ -385,7 +387,33 @@ impl ArrayBuilder {
     }
 }
 
+/// Memory for `count` values, all zero: pages that nobody touches cost nothing.
+///
+/// # Errors
+///
+/// [`ErrorCode::TooLarge`] when this machine does not give so much.
+pub(crate) fn zeroed<T: Zeroable>(count: usize) -> Result<Vec<T>> {
+    bytemuck::allocation::try_zeroed_vec(count).map_err(|()| {
+        let bytes = count.saturating_mul(size_of::<T>());
+        Error::new(ErrorCode::TooLarge, format!("no memory of this machine for {bytes} bytes"))
+            .help("read a part of the array at a time")
+    })
+}
+
 /// Names an array on the wire.
 pub(crate) fn reference(name: &str) -> Result<ArrayRef> {
     Ok(ArrayRef { name: ArrayName::new(name)?.as_str().to_owned(), id: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_there_is_not_is_an_error_and_no_abort() {
+        assert_eq!(zeroed::<u64>(3).unwrap(), [0; 3]);
+        for count in [1 << 59, usize::MAX / 16, usize::MAX] {
+            assert_eq!(zeroed::<u64>(count).unwrap_err().code(), ErrorCode::TooLarge, "{count}");
+        }
+    }
 }

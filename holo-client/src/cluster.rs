@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use holo_core::expr::{Program, Reduction};
-use holo_core::wire::{ArrayInfo, ArrayList, Empty, Kind, NodeStatus, Shutdown, StatusQuery};
+use holo_core::wire::{
+    ArrayInfo, ArrayList, ArrayRef, Empty, Kind, NodeStatus, Shutdown, StatusQuery,
+};
 use holo_core::{ArrayDescriptor, ErrorCode, Failure, Member, Membership, NodeId, Scalar};
 
 use crate::array::reference;
@@ -82,7 +84,7 @@ impl Cluster {
     pub async fn open_any(&self, name: &str) -> Result<AnyArray> {
         let info: ArrayInfo = self
             .session
-            .call(Target::Directory, Kind::ArrayInfo, Effect::Idempotent, &reference(name)?)
+            .ask_any(Kind::ArrayInfo, &reference(name)?)
             .await
             .map_err(|failure| failure.context(format!("array {name}")))?;
         Ok(AnyArray::new(self.clone(), ArrayDescriptor::try_from(info)?))
@@ -107,10 +109,7 @@ impl Cluster {
     ///
     /// Those of the link.
     pub async fn arrays(&self) -> Result<Vec<AnyArray>> {
-        let list: ArrayList = self
-            .session
-            .call(Target::Directory, Kind::ArrayList, Effect::Idempotent, &Empty {})
-            .await?;
+        let list: ArrayList = self.session.ask_any(Kind::ArrayList, &Empty {}).await?;
         let arrays = list
             .arrays
             .into_iter()
@@ -130,6 +129,17 @@ impl Cluster {
             .await
             .map_err(|failure| failure.context(format!("array {name}")))?;
         Ok(())
+    }
+
+    /// Removes an array that a call of ours made and could not fill, as well as that goes: the call's own error is the
+    /// one to tell. By id: the name may be another array's by now.
+    pub(crate) async fn take_back(&self, array: &AnyArray) {
+        let made = ArrayRef { name: String::new(), id: array.descriptor().id.0 };
+        let removed: Result<Empty, Failure> =
+            self.session.call(Target::Directory, Kind::ArrayRemove, Effect::Once, &made).await;
+        if let Err(failure) = removed {
+            tracing::debug!(array = %array.name(), code = %failure.code, "an unfilled array stays");
+        }
     }
 
     /// The members and where each part of the ring lies, as of the last time that a node told us.

@@ -79,6 +79,14 @@ enum Source {
     Program(Box<Program>),
 }
 
+/// Where the value goes.
+struct Output {
+    /// The array, under its name in the expression; none for a reduction.
+    array: Option<(String, AnyArray)>,
+    /// Whether this call made it.
+    made: bool,
+}
+
 impl Expression {
     pub(crate) fn of_text(cluster: Cluster, text: &str) -> Self {
         Self::new(cluster, Source::Text(text.to_owned()))
@@ -162,7 +170,7 @@ impl Expression {
 
     /// Runs it on every node that holds a shard of its arrays.
     ///
-    /// When a node fails, the others have still written their shards.
+    /// When a node fails, the others have still written their shards; an output that this call made is removed again.
     ///
     /// # Errors
     ///
@@ -173,7 +181,22 @@ impl Expression {
         let bound = self.resolve_inputs().await?;
         let (target, program) = self.parse(&bound)?;
         let inputs = self.used(&program, &bound)?;
-        let output = self.resolve_output(target.as_deref(), &program, &bound).await?;
+        let Output { array: output, made } =
+            self.resolve_output(target.as_deref(), &program, &bound).await?;
+        let unfilled = output.as_ref().filter(|_| made).map(|(_, array)| array.clone());
+        let ran = self.run_into(&program, inputs, output).await;
+        if let (Err(_), Some(unfilled)) = (&ran, unfilled) {
+            self.cluster.take_back(&unfilled).await;
+        }
+        ran
+    }
+
+    async fn run_into(
+        &self,
+        program: &Program,
+        inputs: Vec<(String, AnyArray)>,
+        output: Option<(String, AnyArray)>,
+    ) -> Result<RunReport> {
         if inputs.is_empty() && output.is_none() {
             let message = "an expression over the index alone needs an array to run over";
             return Err(Error::new(ErrorCode::InvalidArgument, message)
@@ -192,7 +215,7 @@ impl Expression {
         report.outputs = run.outputs.iter().map(|(_, array)| array.name().to_owned()).collect();
         if let Some(reduction) = program.reduction() {
             let partials = std::mem::take(&mut report.partials);
-            report.value = Some(reduced(&program, reduction, report.shards, &partials)?);
+            report.value = Some(reduced(program, reduction, report.shards, &partials)?);
         }
         Ok(report)
     }
@@ -255,10 +278,10 @@ impl Expression {
         target: Option<&str>,
         program: &Program,
         bound: &[(String, AnyArray)],
-    ) -> Result<Option<(String, AnyArray)>> {
+    ) -> Result<Output> {
         let invalid = |message: String| Error::new(ErrorCode::InvalidArgument, message);
         let (name, operand) = match (&self.output, program.reduction()) {
-            (None, Some(_)) => return Ok(None),
+            (None, Some(_)) => return Ok(Output { array: None, made: false }),
             (Some(_), Some(_)) => {
                 return Err(invalid("a reduction gives one value and has no output array".into())
                     .help("leave the output away; the value is in the report"));
@@ -277,8 +300,8 @@ impl Expression {
         }
         let name = name.as_deref().or(target).unwrap_or("out").to_owned();
         let dtype = program.output_dtype();
-        let array = match operand.find(&self.cluster).await? {
-            Some(array) => array,
+        let (array, made) = match operand.find(&self.cluster).await? {
+            Some(array) => (array, false),
             None => self.create_output(operand, dtype, bound).await?,
         };
         if array.dtype() != dtype {
@@ -293,7 +316,7 @@ impl Expression {
         if let Some((_, first)) = bound.first() {
             check_beside(first.descriptor(), array.descriptor())?;
         }
-        Ok(Some((name, array)))
+        Ok(Output { array: Some((name, array)), made })
     }
 
     async fn create_output(
@@ -301,7 +324,7 @@ impl Expression {
         operand: &Operand,
         dtype: DType,
         bound: &[(String, AnyArray)],
-    ) -> Result<AnyArray> {
+    ) -> Result<(AnyArray, bool)> {
         let Operand::Name(output) = operand else {
             return Err(Error::new(ErrorCode::Internal, "an array at hand does not exist"));
         };
@@ -318,9 +341,9 @@ impl Expression {
         match made.create_any(dtype).await {
             // Somebody else made it in the meantime: take theirs.
             Err(error) if error.code() == ErrorCode::AlreadyExists => {
-                self.cluster.open_any(output).await
+                Ok((self.cluster.open_any(output).await?, false))
             }
-            made => made,
+            made => Ok((made?, true)),
         }
     }
 }

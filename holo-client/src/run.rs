@@ -323,3 +323,19 @@ fn bindings(operands: &[(String, AnyArray)]) -> Vec<OperandBinding> {
 fn clock() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_below_a_millisecond_is_not_the_default() {
+        let millis = |time| RunLimits { time, ..RunLimits::default() }.time_ms();
+        assert_eq!(millis(Duration::ZERO), 0, "the node's default");
+        assert_eq!(millis(Duration::from_nanos(1)), 1);
+        assert_eq!(millis(Duration::from_micros(500)), 1);
+        assert_eq!(millis(Duration::from_millis(7)), 7);
+        assert_eq!(millis(Duration::from_micros(7_001)), 8);
+        assert_eq!(millis(Duration::MAX), u32::MAX);
+    }
+}

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use prost::Message;
 
 use holo_core::ArrayDescriptor;
-use holo_core::Membership;
 use holo_core::wire::{Decode, Hello, HelloReply, Kind};
 use holo_core::{Epoch, ErrorCode, Failure, NodeId, PartitionId, ShardIndex, UnixMillis};
+use holo_core::{Member, Membership};
 use holo_net::{Connection, Endpoint, EndpointOptions, Identity, Profile, Request};
 
 use crate::links::Links;
-use crate::retry::{Attempts, Effect, Next};
+use crate::retry::{Attempts, Effect, Next, another_may_answer};
 use crate::{Error, Options, Result};
 
 /// How long each static key of ours is good for; a running client makes new ones.
@@ -34,7 +34,7 @@ pub(crate) struct Session {
 pub(crate) enum Target<'a> {
     /// One node.
     Node(NodeId),
-    /// The node that keeps the list of arrays: the first member.
+    /// The node that gives out names and ids of arrays: the first member.
     Directory,
     /// The primary of a shard.
     Shard(&'a ArrayDescriptor, ShardIndex),
@@ -48,6 +48,12 @@ pub(crate) struct Route {
     pub(crate) partition: PartitionId,
 }
 
+impl Route {
+    fn to_member(member: &Member) -> Self {
+        Self { node: member.node, address: member.address.clone(), partition: PartitionId(0) }
+    }
+}
+
 /// When a call has to be over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(tokio::time::Instant);
@@ -59,6 +65,16 @@ impl Deadline {
 
     pub(crate) fn remaining(self) -> Duration {
         self.0.saturating_duration_since(tokio::time::Instant::now())
+    }
+
+    /// The end of the first of `parts` equal parts of what is left.
+    fn first_of(self, parts: usize) -> Self {
+        Self::after(self.remaining() / u32::try_from(parts).unwrap_or(u32::MAX).max(1))
+    }
+
+    /// What `work` gives, or nothing when it is not done by then.
+    pub(crate) async fn limit<T>(self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout_at(self.0, work).await.ok()
     }
 }
 
@@ -130,28 +146,82 @@ impl Session {
         let body = Bytes::from(message.encode_to_vec());
         let mut attempts = Attempts::new(effect);
         loop {
-            match self.call_once(target, kind, body.clone(), deadline).await {
+            let sent = match self.route(target) {
+                Ok(route) => self.send(&route, kind, body.clone(), deadline, &mut attempts).await,
+                Err(failure) => Err(failure),
+            };
+            match sent {
                 Ok(reply) => return R::decode_body(&reply),
                 Err(failure) => self.recover(&mut attempts, failure, deadline).await?,
             }
         }
     }
 
-    async fn call_once(
+    /// Asks for what every member knows: the directory first, and the others when it does not answer.
+    pub(crate) async fn ask_any<R: Decode>(
         &self,
-        target: Target<'_>,
+        kind: Kind,
+        message: &impl Message,
+    ) -> Result<R, Failure> {
+        let body = Bytes::from(message.encode_to_vec());
+        let (mut attempts, deadline) = (Attempts::new(Effect::Idempotent), self.deadline());
+        loop {
+            match self.ask_each(kind, &body, deadline, &mut attempts).await {
+                Ok(reply) => return R::decode_body(&reply),
+                Err(failure) => self.recover(&mut attempts, failure, deadline).await?,
+            }
+        }
+    }
+
+    async fn ask_each(
+        &self,
+        kind: Kind,
+        body: &Bytes,
+        deadline: Deadline,
+        attempts: &mut Attempts,
+    ) -> Result<Bytes, Failure> {
+        let mut failed = Failure::new(ErrorCode::Internal, "the cluster has no members");
+        let routes = self.routes();
+        for (asked, route) in routes.iter().enumerate() {
+            // One that hangs leaves time for the others.
+            let part = deadline.first_of(routes.len() - asked);
+            match self.send(route, kind, body.clone(), part, attempts).await {
+                Err(failure) if another_may_answer(failure.code) => failed = failure,
+                answer => return answer,
+            }
+        }
+        Err(failed)
+    }
+
+    async fn send(
+        &self,
+        route: &Route,
         kind: Kind,
         body: Bytes,
         deadline: Deadline,
+        attempts: &mut Attempts,
     ) -> Result<Bytes, Failure> {
-        let route = self.route(target)?;
-        let connection = self.link(&route).await?;
-        connection.call(request(kind, &route, body, deadline)?).await
+        let connection = self.link(route, deadline).await?;
+        let request = request(kind, route, body, deadline)?;
+        attempts.sending();
+        connection.call(request).await
     }
 
     /// The connection of a route.
-    pub(crate) async fn link(&self, route: &Route) -> Result<Connection, Failure> {
-        self.links.to(route.node, &route.address).await
+    pub(crate) async fn link(
+        &self,
+        route: &Route,
+        deadline: Deadline,
+    ) -> Result<Connection, Failure> {
+        self.links.to(route.node, &route.address, deadline).await
+    }
+
+    /// Ways to all members in their order, but those that did not answer the last time come last.
+    fn routes(&self) -> Vec<Route> {
+        let membership = self.membership.load();
+        let mut routes: Vec<Route> = membership.members().iter().map(Route::to_member).collect();
+        routes.sort_by_key(|route| self.links.is_silent(route.node));
+        routes
     }
 
     /// Where a request to `target` goes.
@@ -190,23 +260,19 @@ impl Session {
             Next::Again { pause, refresh } => {
                 tracing::debug!(code = %failure.code, pause_ms = pause.as_millis(), refresh, "again");
                 wait(pause).await;
-                if refresh { self.refresh().await } else { Ok(()) }
+                if refresh { self.refresh(deadline).await } else { Ok(()) }
             }
         }
     }
 
     /// Learns the members and their placement again, from any of them.
-    pub(crate) async fn refresh(&self) -> Result<(), Failure> {
-        let known = self.membership();
-        let mut failed = Failure::new(ErrorCode::Unreachable, "the cluster has no members");
-        for member in known.members() {
-            let route = Route {
-                node: member.node,
-                address: member.address.clone(),
-                partition: PartitionId(0),
-            };
-            let answer = match self.link(&route).await {
-                Ok(connection) => hello(&connection, self.deadline()).await,
+    async fn refresh(&self, deadline: Deadline) -> Result<(), Failure> {
+        let mut failed = Failure::new(ErrorCode::Internal, "the cluster has no members");
+        let routes = self.routes();
+        for (asked, route) in routes.iter().enumerate() {
+            let part = deadline.first_of(routes.len() - asked);
+            let answer = match self.link(route, part).await {
+                Ok(connection) => hello(&connection, part).await,
                 Err(failure) => Err(failure),
             };
             match answer {
@@ -319,7 +385,7 @@ async fn introduce_at(
         return Err(Failure::new(ErrorCode::IdentityMismatch, message));
     }
     let membership = hello(&connection, Deadline::after(options.connect_within())).await?;
-    links.keep(NodeId(key), connection).await;
+    links.keep(NodeId(key), connection);
     Ok(membership)
 }
 

@@ -4,6 +4,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use holo_core::{ErrorCode, Selection};
 
+use crate::array::zeroed;
 use crate::transfer::{self, Source};
 use crate::{AnyArray, Error, Result, Unwatched};
 
@@ -19,7 +20,7 @@ const REQUESTS_IN_FLIGHT: usize = 64;
 /// Reads a selection.
 pub(crate) async fn read(array: &AnyArray, selection: &Selection) -> Result<Vec<u8>> {
     let size = array.dtype().size() as u64;
-    let mut packed = vec![0u8; array.bytes_of(&(0..selection.shape().elems()))?];
+    let mut packed = zeroed::<u8>(array.bytes_of(&(0..selection.shape().elems()))?)?;
     let mut rest = packed.as_mut_slice();
     let mut under_way = FuturesUnordered::new();
     let mut requests = 0usize;

@@ -220,7 +220,7 @@ impl Task {
     ) -> Result<ModuleStatus, Failure> {
         let session = self.cluster.session();
         let route = session.route(target)?;
-        let connection = session.link(&route).await?;
+        let connection = session.link(&route, deadline).await?;
         let request = request(Kind::ModulePush, &route, head, deadline)?;
         let (reply, _nothing) = connection.bulk(request, vec![self.module.clone()]).await?;
         ModuleStatus::decode_body(&reply)

@@ -158,7 +158,7 @@ async fn read_bulk(
     deadline: Deadline,
 ) -> Result<(), Failure> {
     let route = session.route(target)?;
-    let connection = session.link(&route).await?;
+    let connection = session.link(&route, deadline).await?;
     let request = request(Kind::ReadShard, &route, body, deadline)?;
     let (head, mut bytes) = connection.bulk(request, Vec::new()).await?;
     let digests = PageDigests::decode_body(&head)?.digests;
@@ -211,7 +211,7 @@ async fn write_bulk(
     deadline: Deadline,
 ) -> Result<(), Failure> {
     let route = session.route(target)?;
-    let connection = session.link(&route).await?;
+    let connection = session.link(&route, deadline).await?;
     let request = request(Kind::WriteShard, &route, head, deadline)?;
     let (reply, _nothing) = connection.bulk(request, pages_of(data)).await?;
     Empty::decode_body(&reply).map(|Empty {}| ())

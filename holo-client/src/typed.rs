@@ -6,6 +6,7 @@ use std::ops::{Deref, RangeBounds};
 use holo_core::expr::Reduction;
 use holo_core::{ErrorCode, Scalar, Selection};
 
+use crate::array::zeroed;
 use crate::element::{from_scalar, scalar_of};
 use crate::{AnyArray, Element, Error, Result, Total, Unwatched};
 
@@ -31,7 +32,7 @@ impl<T: Element> SharedArray<T> {
     pub async fn read(&self, range: impl RangeBounds<u64> + Send) -> Result<Vec<T>> {
         let elems = self.any.range(range)?;
         let count = self.any.bytes_of(&elems)? / size_of::<T>();
-        let mut values = bytemuck::allocation::zeroed_vec::<T>(count);
+        let mut values = zeroed::<T>(count)?;
         let bytes = bytemuck::cast_slice_mut(&mut values);
         self.any.read_into(elems, bytes, &Unwatched).await?;
         Ok(values)

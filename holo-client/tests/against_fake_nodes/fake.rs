@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use holo_client::Options;
 use holo_core::wire::{
-    ArrayInfo, Decode, Empty, FrameHeader, GetRange, GetReply, HelloReply, Kind, PageDigests,
-    PutRange, RunReply, RunShards, ShardPartial, WriteShard,
+    Allocate, ArrayInfo, ArrayList, ArrayRef, Decode, Empty, FrameHeader, GetRange, GetReply,
+    HelloReply, Kind, PageDigests, PutRange, RunReply, RunShards, ShardPartial, WriteShard,
 };
 use holo_core::{
     ClusterId, ErrorCode, Failure, Member, Membership, NodeId, PAGE_BYTES, PlacementTable,
@@ -45,6 +45,8 @@ pub enum Fault {
     IsBusyOnce,
     /// Forgets a shard's partial result.
     ForgetsAPartial,
+    /// Refuses every run, and says to come again.
+    IsTooBusyToRun,
 }
 
 pub struct FakeNode {
@@ -59,6 +61,8 @@ pub struct State {
     pub fault: Fault,
     /// Requests of each kind, by number of the kind.
     pub requests: Mutex<Vec<Kind>>,
+    /// Name of the array that a client made beside the first one.
+    pub made: Mutex<Option<String>>,
     reads: AtomicU64,
     hello: Mutex<HelloReply>,
 }
@@ -73,6 +77,7 @@ impl FakeNode {
             bytes: Mutex::new(bytes),
             fault,
             requests: Mutex::default(),
+            made: Mutex::default(),
             reads: AtomicU64::new(0),
             hello: Mutex::default(),
         });
@@ -80,8 +85,19 @@ impl FakeNode {
         let service: Arc<dyn Service> = Arc::new(Answers(Arc::clone(&state)));
         let endpoint =
             Endpoint::bind(EndpointOptions::new(listen, identity), Some(service)).unwrap();
-        *state.hello.lock().unwrap() = hello(key, endpoint.local_addr().to_string());
-        Self { state, endpoint, key, folder: tempfile::tempdir().unwrap() }
+        let node = Self { state, endpoint, key, folder: tempfile::tempdir().unwrap() };
+        node.knows(&[(key, node.address())]);
+        node
+    }
+
+    /// Sets the members that the node tells of, the directory first.
+    pub fn knows(&self, members: &[(PublicKey, String)]) {
+        *self.state.hello.lock().unwrap() = hello(self.key, members);
+    }
+
+    /// Stops answering, as a node does that ends.
+    pub async fn stop(&self) {
+        self.endpoint.close().await;
     }
 
     /// Options of a client of the cluster `cluster`.
@@ -152,7 +168,24 @@ impl State {
     fn answer(&self, kind: Kind, body: &[u8]) -> Result<Bytes, Failure> {
         let reply = match kind {
             Kind::Hello => self.hello.lock().unwrap().encode_to_vec(),
-            Kind::ArrayInfo => info().encode_to_vec(),
+            Kind::ArrayInfo => self.find(&ArrayRef::decode_body(body)?)?.encode_to_vec(),
+            Kind::ArrayList => {
+                ArrayList { arrays: vec![info()], ..ArrayList::default() }.encode_to_vec()
+            }
+            Kind::Allocate => {
+                let name = Allocate::decode_body(body)?.name;
+                *self.made.lock().unwrap() = Some(name.clone());
+                ArrayInfo { id: 2, name, ..info() }.encode_to_vec()
+            }
+            Kind::ArrayRemove => {
+                assert_eq!(ArrayRef::decode_body(body)?.id, 2, "removed is what was made");
+                *self.made.lock().unwrap() = None;
+                Empty {}.encode_to_vec()
+            }
+            Kind::Shutdown => Empty {}.encode_to_vec(),
+            Kind::RunShards if self.fault == Fault::IsTooBusyToRun => {
+                return Err(Failure::new(ErrorCode::Overloaded, "busy").retry_after_ms(1));
+            }
             Kind::Get => {
                 let first = self.reads.fetch_add(1, Ordering::Relaxed) == 0;
                 if first && self.fault == Fault::IsBusyOnce {
@@ -173,6 +206,17 @@ impl State {
             other => return Err(Failure::new(ErrorCode::NotYet, format!("{other:?}"))),
         };
         Ok(reply.into())
+    }
+
+    fn find(&self, array: &ArrayRef) -> Result<ArrayInfo, Failure> {
+        let made = self.made.lock().unwrap().clone();
+        match &array.name {
+            name if name == "a" => Ok(info()),
+            name if Some(name) == made.as_ref() => {
+                Ok(ArrayInfo { id: 2, name: name.clone(), ..info() })
+            }
+            name => Err(Failure::new(ErrorCode::NotFound, format!("array {name}: not found"))),
+        }
     }
 
     /// Pretends to have summed: every shard's sum is 1.
@@ -253,15 +297,18 @@ fn info() -> ArrayInfo {
     }
 }
 
-fn hello(key: PublicKey, address: String) -> HelloReply {
-    let member = Member {
-        node: NodeId(key),
-        name: "fake".into(),
-        address,
-        zone: String::new(),
-        weight_milli: 1000,
-    };
-    let members = vec![member];
+fn hello(key: PublicKey, members: &[(PublicKey, String)]) -> HelloReply {
+    let members: Vec<Member> = members
+        .iter()
+        .enumerate()
+        .map(|(index, (key, address))| Member {
+            node: NodeId(*key),
+            name: format!("fake-{index}"),
+            address: address.clone(),
+            zone: String::new(),
+            weight_milli: 1000,
+        })
+        .collect();
     let table = PlacementTable::compute(&members, 4, 1, None, TableVersion(1)).unwrap();
     let membership = Membership::new("fake", members, table).unwrap();
     let (members, table) = membership.to_parts();

@@ -16,6 +16,7 @@ use holo_client::{
 use holo_core::ClusterId;
 use holo_core::wire::Kind;
 
+mod failing;
 #[expect(unreachable_pub, reason = "shared by this test's parts only")]
 mod fake;
 
