@@ -8,5 +8,6 @@ mod hostile;
 mod limits;
 mod lossy;
 mod party;
+mod places;
 mod refusals;
 mod relay;
