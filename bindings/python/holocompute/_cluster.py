@@ -202,6 +202,9 @@ class Cluster:
 
         Returns a report with ``shards``, ``fuel``, ``seconds``, ``nodes`` and, for modules that reduce, ``output``
         (combined) or ``partials`` (by shard).
+
+        ``fuel`` counts for each shard, ``time_limit`` is in seconds for each node, rounded up to milliseconds. A node's
+        own limits are the most that can be asked for.
         """
         code = module if isinstance(module, bytes) else Path(module).read_bytes()
         return self._native.run_module(

@@ -1,5 +1,6 @@
 //! `holo dev`.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use holo_client::{Cluster, Options};
@@ -13,6 +14,9 @@ use crate::processes::NodeProcesses;
 use crate::progress::Progress;
 use crate::quantity;
 use crate::signals::{StopSignals, stdin_closed};
+
+/// Mode of a folder that only we may enter.
+const OWNER_ONLY: u32 = 0o700;
 
 /// Keep a cluster of node processes on this machine running
 #[derive(Debug, clap::Args)]
@@ -180,7 +184,11 @@ impl Folder {
                 .map(Self::Temporary)
                 .map_err(failed);
         };
-        std::fs::create_dir_all(wanted).map_err(failed)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(OWNER_ONLY)
+            .create(wanted)
+            .map_err(failed)?;
         if std::fs::read_dir(wanted).map_err(failed)?.next().is_some() {
             let message = format!("folder {} is not empty", wanted.display());
             return Err(Failure::new(ErrorCode::AlreadyExists, message)

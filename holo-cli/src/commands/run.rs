@@ -60,17 +60,17 @@ pub(crate) struct Args {
     limits: Limits,
 }
 
-/// What the program may use on each node.
+/// What the program may use: fuel and memory on each shard, time on each node.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 struct Limits {
-    /// Instructions, roughly [default: the node's]
+    /// Instructions for each shard, roughly [default: the node's, which is also the most]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     fuel: Option<u64>,
-    /// Wall-clock time [default: the node's]
+    /// Wall-clock time on each node, rounded up to milliseconds [default: the node's, which is also the most]
     #[arg(long, value_name = "TIME", value_parser = argument(quantity::parse_duration))]
     time: Option<Duration>,
-    /// Memory of the sandbox [default: the node's]
+    /// Memory of the sandbox for each shard [default: the node's, which is also the most]
     #[arg(long, value_name = "BYTES", value_parser = argument(quantity::parse_bytes))]
     memory: Option<u64>,
 }
