@@ -462,7 +462,7 @@ impl Group {
         }
         let staging = match op {
             Op::Publish { staging, .. } => Some(staging),
-            _ => None,
+            Op::Write { .. } => None,
         };
         let epoch = if epoch == Epoch(0) { self.sequencer.epoch() } else { epoch };
         let mut answer = self.sequencer.handle_input(now, Input::Propose { ticket, epoch, op });
