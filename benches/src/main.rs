@@ -30,6 +30,9 @@ struct Args {
     /// Elements of the fill and sum workloads.
     #[arg(long, default_value_t = 100_000_000)]
     elems: u64,
+    /// Nodes; the targets are for three.
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
     /// Seconds for which the nodes are left alone.
     #[arg(long, default_value_t = 10)]
     idle: u64,
@@ -52,7 +55,7 @@ async fn main() -> Result<()> {
     let references = References::measure(usize::try_from(args.elems)?)?;
     let mut rows = vec![memcpy_row(&references)];
     let watch = Stopwatch::start();
-    let local = Cluster::local(3).await.context("three local nodes")?;
+    let local = Cluster::local(args.nodes).await.context("local nodes")?;
     let start = watch.seconds();
     say("idle ...");
     workloads::idle(&local, args.idle, &mut rows).await?;
