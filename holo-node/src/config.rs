@@ -19,6 +19,8 @@ use crate::bytes_text::parse_bytes;
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// Page frames of a node unless the file says otherwise.
 const MEMORY_DEFAULT: &str = "2GiB";
+/// Partitions of a ring whose table still fits the reply to a client's first request, as a power of two.
+const PARTITION_BITS_MAX: u8 = 18;
 /// The smallest budget that a node can work with.
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
 
@@ -230,10 +232,10 @@ impl File {
             }
         };
         let partition_bits = self.partition_bits.unwrap_or(limits::PARTITION_BITS_DEFAULT);
-        if partition_bits > limits::PARTITION_BITS_MAX {
+        if partition_bits > PARTITION_BITS_MAX {
             return Err(invalid(format!(
                 "partition_bits = {partition_bits}, at most {}",
-                limits::PARTITION_BITS_MAX
+                PARTITION_BITS_MAX
             )));
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -52,7 +52,7 @@ impl Links {
                 format!("node {} at {}", member.name, member.address)
             });
             Failure::new(ErrorCode::Unreachable, format!("{place} does not answer"))
-                .help("arrays are created and removed only while every node is up, until the replicated catalog is here")
+                .help("arrays are created only while every node is up, until the replicated catalog is here")
                 .retry_after_ms(500)
         })
     }

@@ -148,6 +148,12 @@ class Lazy:
     def __contains__(self, value: object) -> NoReturn:
         raise NotSupported("`in` on a distributed array", "(a == value).any()")
 
+    def __getitem__(self, key: Any) -> Any:
+        raise NotSupported("slicing an expression", "compute() it, or store(name) it and slice the array")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise NotSupported("writing to an expression", "store(name) it and write to the array")
+
     # -- reductions ----------------------------------------------------------------------------
 
     def sum(self, axis: None = None) -> Reduction:

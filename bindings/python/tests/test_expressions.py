@@ -132,6 +132,10 @@ def test_lazy_values_are_assigned_and_updated_in_place(cluster: hc.Cluster) -> N
         a += 0.5
     with pytest.raises(hc.NotSupported):
         a[:10] = a * 2
+    with pytest.raises(hc.NotSupported, match="slicing an expression"):
+        (a * 2)[3:6]
+    with pytest.raises(hc.NotSupported, match="writing to an expression"):
+        (a * 2)[3:6] = 1
 
 
 def test_small_numpy_operands_are_shipped(cluster: hc.Cluster) -> None:

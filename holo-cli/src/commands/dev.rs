@@ -1,6 +1,6 @@
 //! `holo dev`.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use holo_client::{Cluster, Options};
@@ -180,6 +180,7 @@ impl Folder {
         let Some(wanted) = wanted else {
             return tempfile::Builder::new()
                 .prefix("holo-")
+                .permissions(std::fs::Permissions::from_mode(OWNER_ONLY))
                 .tempdir()
                 .map(Self::Temporary)
                 .map_err(failed);

@@ -24,7 +24,8 @@ Examples:
   holo run kernel.wasm --in demo/a --in demo/b --out demo/c
   holo run task.wat --call 0a0b0c --grant result
 
-An output that does not exist is made like the first input. In an expression, i is the index of the element.
+An expression's output that does not exist is made like its first input; those of a module must exist. In an
+expression, i is the index of the element.
 A module is pushed to the nodes under the hash of its bytes and runs in a sandbox, with no access to anything but its
 arrays and what --grant allows. Fuel and memory count per shard; a task that hits one ends with exit code 21 and its name.")]
 #[command(group = clap::ArgGroup::new("program").required(true))]

@@ -15,7 +15,8 @@ fn a_child_cluster_serves_and_is_gone_when_its_pipe_closes() {
     assert_eq!(nodes.len(), 2);
     cluster.run(&["allocate", "a", "--shape", "100", "--dtype", "int64"]).ok();
     let folder = cluster.identity.parent().unwrap().to_owned();
-    assert!(folder.exists());
+    let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "it holds keys: nobody else may enter it");
 
     let ended = cluster.close();
     assert_eq!(ended.code, 0, "{ended:?}");
