@@ -234,8 +234,7 @@ impl File {
         let partition_bits = self.partition_bits.unwrap_or(limits::PARTITION_BITS_DEFAULT);
         if partition_bits > PARTITION_BITS_MAX {
             return Err(invalid(format!(
-                "partition_bits = {partition_bits}, at most {}",
-                PARTITION_BITS_MAX
+                "partition_bits = {partition_bits}, at most {PARTITION_BITS_MAX}"
             )));
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
