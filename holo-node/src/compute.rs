@@ -91,9 +91,9 @@ impl Compute {
         request: &RunShards,
         control: RunControl,
     ) -> Result<Run, Failure> {
-        if request.inputs.len() + request.outputs.len() > limits::RUN_OPERANDS_MAX {
-            let message =
-                format!("{} operands, at most {}", request.inputs.len(), limits::RUN_OPERANDS_MAX);
+        let operands = request.inputs.len() + request.outputs.len();
+        if operands > limits::RUN_OPERANDS_MAX {
+            let message = format!("{operands} operands, at most {}", limits::RUN_OPERANDS_MAX);
             return Err(Failure::new(ErrorCode::TooLarge, message));
         }
         if request.params.len() > limits::TASK_ARGS_BYTES_MAX {
@@ -275,11 +275,10 @@ pub(crate) fn module_resource(id: ModuleId) -> String {
 
 /// The capabilities of a list of names.
 pub(crate) fn parse_grants(names: &[String]) -> Result<Grants, Failure> {
-    let known = || Capability::ALL.iter().map(|capability| capability.name());
     names.iter().try_fold(Grants::none(), |grants, name| {
         let capability = Capability::ALL.iter().find(|capability| capability.name() == name);
         capability.map(|capability| grants.with(*capability)).ok_or_else(|| {
-            let known: Vec<&str> = known().collect();
+            let known: Vec<&str> = Capability::ALL.iter().map(|known| known.name()).collect();
             Failure::new(ErrorCode::InvalidArgument, format!("{name:?} is no capability"))
                 .help(format!("use some of {}", known.join(", ")))
         })
