@@ -36,6 +36,7 @@ pub mod group;
 pub mod limits;
 pub mod npy;
 pub mod placement;
+pub mod replication;
 pub mod selection;
 pub mod wire;
 

@@ -90,3 +90,5 @@ pub const RUNS_QUEUED_MAX: usize = 256;
 pub const MODULES_PER_TENANT_MAX: usize = 64;
 /// Arrays of a cluster: what one list in one message holds, until lists are paged.
 pub const ARRAYS_MAX: usize = 2_000;
+/// Replicas that one group's config names: those wanted, and as many on their way in or out.
+pub const GROUP_MEMBERS_MAX: usize = 2 * REPLICAS_MAX;
