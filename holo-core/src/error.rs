@@ -171,6 +171,8 @@ error_codes! {
     ConnectionLost = 1403, "connection lost", Unknown, exit 9;
     /// The node is stopping.
     ShuttingDown = 1404, "shutting down", Later, exit 7;
+    /// Fewer than half of the catalog's voters answer; nothing was done.
+    NoQuorum = 1405, "no quorum", Later, exit 8;
     /// Bytes failed their checksum.
     Corrupt = 1501, "corrupt", Later, exit 10;
     /// The only copy is gone.

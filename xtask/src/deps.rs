@@ -9,13 +9,14 @@ use crate::report::Finding;
 use crate::workspace::Workspace;
 
 /// Crates of the workspace with those that they may depend on. A crate that is not here may not exist.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("holo-core", &[]),
     ("holo-net", &["holo-core"]),
     ("holo-mem", &["holo-core"]),
+    ("holo-catalog", &["holo-core"]),
     ("holo-exec", &["holo-core"]),
     ("holo-gpu", &["holo-core"]),
-    ("holo-node", &["holo-core", "holo-net", "holo-mem", "holo-exec", "holo-gpu"]),
+    ("holo-node", &["holo-core", "holo-net", "holo-mem", "holo-catalog", "holo-exec", "holo-gpu"]),
     ("holo-client", &["holo-core", "holo-net"]),
     ("holo-cli", &["holo-core", "holo-net", "holo-node", "holo-client", "holo-gpu"]),
     ("holo-python", &["holo-core", "holo-client"]),

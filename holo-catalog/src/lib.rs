@@ -1,0 +1,1 @@
+//! The catalog's driver: one Raft group around a pure state machine.
