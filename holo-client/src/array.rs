@@ -377,6 +377,7 @@ impl ArrayBuilder {
             shard_elems: self.shard_elems,
             like: self.like,
             replicas: self.replicas,
+            min_in_sync: 0,
         };
         let info: ArrayInfo = self
             .cluster

@@ -186,13 +186,15 @@ async fn write_run(
 ) -> Result<u64, Failure> {
     let (target, deadline) = (Target::Shard(array, run.shard), session.deadline());
     if data.len() <= limits::INLINE_BYTES_MAX {
-        let put = PutRange { array: array.id.0, shard: run.shard.0, offset: run.byte, data };
+        let put =
+            PutRange { array: array.id.0, shard: run.shard.0, offset: run.byte, data, key: None };
         let Empty {} =
             session.call_until(target, Kind::Put, Effect::Idempotent, &put, deadline).await?;
         return Ok(run.bytes);
     }
     let digests = Bytes::from(segments::digests(run.byte, &data));
-    let head = WriteShard { array: array.id.0, shard: run.shard.0, offset: run.byte, digests };
+    let head =
+        WriteShard { array: array.id.0, shard: run.shard.0, offset: run.byte, digests, key: None };
     let head = Bytes::from(head.encode_to_vec());
     let mut attempts = Attempts::new(Effect::Idempotent);
     loop {

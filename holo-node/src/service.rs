@@ -80,9 +80,7 @@ impl Service for NodeService {
             Kind::RunShards => self.run_shards(peer, body),
             Kind::CallModule => self.call_module(peer, body),
             Kind::CombineModule => self.combine_module(peer, body),
-            Kind::ReadShard | Kind::WriteShard | Kind::ModulePush => {
-                Response::Now(Err(wrong_stream(header.kind)))
-            }
+            _ => Response::Now(Err(wrong_stream(header.kind))),
         }
     }
 

@@ -1,9 +1,10 @@
 //! All that a node must know of an array to serve it.
 
+use crate::replication::Class;
 use crate::wire::ArrayInfo;
 use crate::{
     ArrayId, ArrayLayout, ArrayName, ColocationId, DType, ErrorCode, Failure, Shape, TenantId,
-    UnixMillis, limits,
+    UnixMillis,
 };
 
 /// One array: what it is called, how it is cut, and by which key its shards are placed.
@@ -23,8 +24,17 @@ pub struct ArrayDescriptor {
     pub placement_key: [u8; 32],
     /// Copies of each shard, at least 1.
     pub replicas: u8,
+    /// In-sync copies without which nothing is written, 1 to `replicas`.
+    pub min_in_sync: u8,
     /// When it was created.
     pub created: UnixMillis,
+}
+
+impl ArrayDescriptor {
+    /// The class of its groups.
+    pub fn class(&self) -> Class {
+        Class { replicas: self.replicas, min_in_sync: self.min_in_sync }
+    }
 }
 
 impl TryFrom<ArrayInfo> for ArrayDescriptor {
@@ -36,10 +46,9 @@ impl TryFrom<ArrayInfo> for ArrayDescriptor {
         if info.id == 0 {
             return Err(malformed("an array with id 0".to_owned()));
         }
-        let replicas = u8::try_from(info.replicas).unwrap_or(0);
-        if replicas == 0 || usize::from(replicas) > limits::REPLICAS_MAX {
-            return Err(malformed(format!("an array with {} replicas", info.replicas)));
-        }
+        // A peer that knows of one copy only leaves the number in sync away.
+        let class = Class::new(info.replicas, info.min_in_sync.max(1))
+            .map_err(|failure| Failure { code: ErrorCode::Malformed, ..failure })?;
         let placement_key = info.placement_key.as_slice().try_into().map_err(|source| {
             malformed(format!("a placement key of {} bytes: {source}", info.placement_key.len()))
         })?;
@@ -52,7 +61,8 @@ impl TryFrom<ArrayInfo> for ArrayDescriptor {
             layout: ArrayLayout::new(shape, dtype, info.shard_elems)?,
             colocation: ColocationId(info.colocation),
             placement_key,
-            replicas,
+            replicas: class.replicas,
+            min_in_sync: class.min_in_sync,
             created: UnixMillis(info.created_unix_ms),
         })
     }
@@ -69,6 +79,7 @@ impl From<&ArrayDescriptor> for ArrayInfo {
             colocation: array.colocation.0,
             placement_key: array.placement_key.to_vec(),
             replicas: u32::from(array.replicas),
+            min_in_sync: u32::from(array.min_in_sync),
             created_unix_ms: array.created.0,
             tenant: array.tenant.0,
         }

@@ -185,6 +185,7 @@ impl Directory {
             colocation,
             placement_key,
             replicas,
+            min_in_sync: 1,
             created: now,
         })
     }

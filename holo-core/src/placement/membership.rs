@@ -24,7 +24,7 @@ pub struct Member {
 }
 
 impl Member {
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let within = |text: &str, max: usize| !text.is_empty() && text.len() <= max;
         if !within(&self.name, limits::NODE_NAME_BYTES_MAX)
             || self.name.chars().any(char::is_control)

@@ -14,10 +14,12 @@ mod membership;
 mod ring;
 mod share;
 mod table;
+mod view;
 
 pub use membership::{Member, Membership};
 pub use ring::{Ring, VNODES};
 pub use table::{PlacementTable, partition_of};
+pub use view::{ClusterView, MemberView};
 
 #[cfg(test)]
 mod tests;

@@ -207,6 +207,14 @@ kinds! {
     Status = 2, Membership;
     /// `Shutdown` -> `Empty`.
     Shutdown = 3, Membership;
+    /// `ViewQuery` -> `ViewBody`.
+    View = 4, Membership;
+    /// `OpenSession` -> `SessionReply`.
+    OpenSession = 5, Client;
+    /// `JoinRequest` -> `JoinReply`; the only request of a node that is no member yet.
+    Join = 8, Membership;
+    /// `AdminRequest` -> `AdminReply`: everything that operators ask of the cluster.
+    Admin = 9, Catalog;
     /// `Allocate` -> `ArrayInfo`; at the directory node.
     Allocate = 16, Catalog;
     /// `ArrayRef` -> `ArrayInfo`.
@@ -227,6 +235,10 @@ kinds! {
     ReadShard = 34, Client;
     /// `WriteShard` and the bytes as bulk -> `Empty`.
     WriteShard = 35, Client;
+    /// `UpdateElement` -> `UpdateReply`.
+    Update = 36, Client;
+    /// `FillRange` -> `Empty`.
+    Fill = 37, Client;
     /// `RunShards` -> `RunReply`.
     RunShards = 48, Client;
     /// `ModuleQuery` -> `ModuleStatus`.
@@ -237,6 +249,28 @@ kinds! {
     CallModule = 51, Client;
     /// `CombineModule` -> `CallReply`.
     CombineModule = 52, Client;
+    /// `PeerBatch` -> `PeerBatch`: messages of the replication machines, both ways.
+    Replicate = 64, Replication;
+    /// `BeatBatch` -> `BeatBatch`: beats and their echoes.
+    Beat = 65, Membership;
+    /// `StagePayload` and the bytes as bulk -> `Empty`: from a primary to a replica, before the operation.
+    StagePayload = 66, Replication;
+    /// `FetchPayload` -> `PayloadHead` and the bytes as bulk: by a replica whose staged bytes were lost.
+    FetchPayload = 67, Replication;
+    /// `SnapshotQuery` -> `SnapshotIndex`: shards and page digests of a frozen group.
+    SnapshotIndex = 68, Repair;
+    /// `SnapshotPages` -> `SnapshotHead` and the pages as bulk.
+    SnapshotPages = 69, Repair;
+    /// Opaque to all but the catalog's driver.
+    Raft = 80, Catalog;
+    /// `CatalogCommand` -> `CatalogAnswer`: from a node to a voter.
+    CatalogPropose = 81, Catalog;
+    /// `CatalogFollow` -> `CatalogNews`: waits for a version above the asker's.
+    CatalogFollow = 82, Catalog;
+    /// `VoterSecrets` -> `Empty`: what a node needs to become a voter.
+    VoterSecrets = 83, Catalog;
+    /// `Heartbeat` -> `HeartbeatReply`: inventory and load of a node, to the catalog's leader.
+    Heartbeat = 84, Membership;
 }
 
 fn malformed(why: &str) -> Failure {

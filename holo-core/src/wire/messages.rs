@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use prost::Message;
 
+use super::view::RequestKeyBody;
 use crate::{ErrorCode, Failure, limits};
 
 /// Decodes a body that came from outside.
@@ -241,6 +242,9 @@ pub struct Allocate {
     /// Copies; 0 for the default.
     #[prost(uint32, tag = "6")]
     pub replicas: u32,
+    /// In-sync copies without which nothing is written; 0 for the default.
+    #[prost(uint32, tag = "7")]
+    pub min_in_sync: u32,
 }
 
 /// Names an array: by name, or by id when it is not 0.
@@ -287,6 +291,9 @@ pub struct ArrayInfo {
     /// The tenant that owns it.
     #[prost(uint32, tag = "10")]
     pub tenant: u32,
+    /// In-sync copies without which nothing is written; 0 means 1.
+    #[prost(uint32, tag = "11")]
+    pub min_in_sync: u32,
 }
 
 /// Tells a member of an array.
@@ -351,6 +358,9 @@ pub struct PutRange {
     /// The bytes.
     #[prost(bytes = "bytes", tag = "4")]
     pub data: Bytes,
+    /// Which request this is; absent where nobody sends it twice.
+    #[prost(message, optional, tag = "5")]
+    pub key: Option<RequestKeyBody>,
 }
 
 /// Head of a bulk write: the bytes follow raw.
@@ -368,6 +378,9 @@ pub struct WriteShard {
     /// BLAKE3 of the bytes of each page that the range touches, 32 bytes each, in order.
     #[prost(bytes = "bytes", tag = "4")]
     pub digests: Bytes,
+    /// Which request this is; absent where nobody sends it twice.
+    #[prost(message, optional, tag = "5")]
+    pub key: Option<RequestKeyBody>,
 }
 
 /// Head of a bulk read's reply: the bytes follow raw.

@@ -5,6 +5,7 @@
 
 mod header;
 mod messages;
+mod view;
 
 pub use header::{FrameHeader, HEADER_BYTES, Kind, Lane, WIRE_VERSION};
 pub use messages::{
@@ -12,6 +13,10 @@ pub use messages::{
     Decode, Empty, FailureBody, GetRange, GetReply, Hello, HelloReply, LinkStatus, ModulePush,
     ModuleQuery, ModuleStatus, NodeEntry, NodeStatus, OperandBinding, PageDigests, PutRange,
     RunReply, RunShards, ShardPartial, Shutdown, StatusQuery, TableBody, WriteShard,
+};
+pub use view::{
+    ClassBody, FillRange, MemberEntry, OpenSession, RequestKeyBody, SessionReply, UpdateElement,
+    UpdateReply, ViewBody, ViewQuery,
 };
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ async fn another_tenants_array_and_nothing_look_alike() {
         let read = GetRange { array, shard: 0, offset: 0, len: 8 };
         let refused = call(&connection, Kind::Get, read, Epoch(0)).await.unwrap_err();
         assert_eq!(refused.code, ErrorCode::NotFound);
-        let write = PutRange { array, shard: 0, offset: 0, data: vec![1].into() };
+        let write = PutRange { array, shard: 0, offset: 0, data: vec![1].into(), key: None };
         assert_eq!(
             call(&connection, Kind::Put, write, Epoch(0)).await.unwrap_err().code,
             ErrorCode::NotFound
@@ -175,6 +175,7 @@ async fn a_write_of_another_epoch_or_beyond_the_shard_changes_nothing() {
         shard,
         offset,
         data: bytes.to_vec().into(),
+        key: None,
     };
     let refused = call(&connection, Kind::Put, write(0, 0, &[9]), Epoch(7)).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::WrongNode);
