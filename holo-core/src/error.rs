@@ -143,6 +143,10 @@ error_codes! {
     Conflict = 1103, "conflict", Never, exit 6;
     /// The shard is not held here: fetch the placement table again.
     WrongNode = 1104, "wrong node", Later, exit 6;
+    /// It would give up the last copy of data.
+    LastCopy = 1105, "last copy", Never, exit 6;
+    /// The node cannot be emptied or put out as things are.
+    DrainRefused = 1106, "cannot drain", Never, exit 6;
     /// No memory is left for this request.
     OutOfCapacity = 1201, "out of capacity", Later, exit 7;
     /// A queue is full.
@@ -163,6 +167,8 @@ error_codes! {
     SuiteRefused = 1306, "suite refused", Never, exit 4;
     /// The peer speaks another protocol version.
     VersionMismatch = 1307, "version mismatch", Never, exit 11;
+    /// The ticket is unknown, used, expired or not its bearer's.
+    TicketInvalid = 1308, "invalid ticket", Never, exit 4;
     /// Nobody answers at that address.
     Unreachable = 1401, "unreachable", Later, exit 9;
     /// The deadline passed.
@@ -173,6 +179,10 @@ error_codes! {
     ShuttingDown = 1404, "shutting down", Later, exit 7;
     /// Fewer than half of the catalog's voters answer; nothing was done.
     NoQuorum = 1405, "no quorum", Later, exit 8;
+    /// A replica is not ready yet: a takeover is not finished.
+    NotReady = 1406, "not ready", Later, exit 7;
+    /// Nobody knows any more whether the request was executed, and it never will be again.
+    OutcomeUnknown = 1407, "outcome unknown", Unknown, exit 9;
     /// Bytes failed their checksum.
     Corrupt = 1501, "corrupt", Later, exit 10;
     /// The only copy is gone.

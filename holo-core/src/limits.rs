@@ -92,3 +92,65 @@ pub const MODULES_PER_TENANT_MAX: usize = 64;
 pub const ARRAYS_MAX: usize = 2_000;
 /// Replicas that one group's config names: those wanted, and as many on their way in or out.
 pub const GROUP_MEMBERS_MAX: usize = 2 * REPLICAS_MAX;
+
+/// Entries in one message of the log.
+pub const APPEND_ENTRIES_MAX: usize = 1024;
+/// Bytes of entries in one message of the log.
+pub const APPEND_BYTES_MAX: u64 = 256 << 10;
+/// Messages of the log that one member has not answered yet; more entries wait and travel together.
+pub const APPENDS_IN_FLIGHT_MAX: usize = 8;
+/// Entries of one group's log; beyond them a primary refuses and a backup stops acknowledging.
+pub const GROUP_LOG_ENTRIES_MAX: usize = 16_384;
+/// Bytes of one group's log, with the staged bytes that its entries name.
+pub const GROUP_LOG_BYTES_MAX: u64 = 256 << 20;
+/// Applied entries that a log keeps for those who lag.
+pub const GROUP_LOG_KEEP_ENTRIES: usize = 2_048;
+/// Bytes of applied entries that a log keeps for those who lag, with the staged bytes that they name.
+pub const GROUP_LOG_KEEP_BYTES: u64 = 8 << 20;
+/// Staged payloads of one group that no entry names yet.
+pub const PAYLOADS_READY_MAX: usize = 1024;
+/// Requests of one session that one group remembers: a client has no more without an answer.
+pub const SESSION_WINDOW: u64 = 64;
+/// Sessions that one group remembers.
+pub const GROUP_SESSIONS_MAX: usize = 1024;
+/// Answers that one group remembers, of all sessions together.
+pub const GROUP_ANSWERS_MAX: usize = 16_384;
+/// Bytes of the result of one operation.
+pub const OUTCOME_BYTES_MAX: usize = 16;
+/// Groups of one host, those that it left included.
+pub const HOST_GROUPS_MAX: usize = 65_536;
+/// Peers that one host shares groups with.
+pub const HOST_PEERS_MAX: usize = 4_096;
+/// Commits named in one beat.
+pub const BEAT_COMMITS_MAX: usize = 4_096;
+/// Bytes of the catalog's proof of one config.
+pub const CONFIG_PROOF_BYTES_MAX: usize = 4 << 10;
+
+/// Arrays in the catalog.
+pub const CATALOG_ARRAYS_MAX: usize = 200_000;
+/// Bytes of one command of the catalog: the target tables of the largest ring.
+pub const CATALOG_COMMAND_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one answer of the catalog.
+pub const CATALOG_ANSWER_BYTES_MAX: usize = 32 << 20;
+/// Bytes of the catalog's whole state.
+pub const CATALOG_STATE_BYTES_MAX: usize = 1 << 30;
+/// Things whose changes the catalog remembers for its followers; who lags further gets the whole state.
+pub const CATALOG_CHANGES_MAX: usize = 1 << 18;
+/// Config changes that one node proposes in one command.
+pub const PROPOSALS_MAX: usize = 1 << 16;
+/// Tickets that are open at once.
+pub const TICKETS_MAX: usize = 1024;
+/// Nodes that have gone and are remembered.
+pub const TOMBSTONES_MAX: usize = 10_000;
+/// Bytes of a program's name and version.
+pub const AGENT_BYTES_MAX: usize = 128;
+/// Principals of a cluster.
+pub const PRINCIPALS_MAX: usize = 10_000;
+/// Grants of one principal.
+pub const GRANTS_MAX: usize = 64;
+/// Bytes of a grant's pattern.
+pub const GRANT_PATTERN_BYTES_MAX: usize = 256;
+/// Session ids in one block.
+pub const SESSIONS_LEASED_MAX: u32 = 1 << 20;
+/// Signing keys of the catalog that are known at once.
+pub const ISSUERS_MAX: usize = 64;

@@ -462,7 +462,7 @@ impl Group {
         }
         let staging = match op {
             Op::Publish { staging, .. } => Some(staging),
-            Op::Write { .. } => None,
+            Op::Write { .. } | Op::Update { .. } | Op::Fill { .. } => None,
         };
         let epoch = if epoch == Epoch(0) { self.sequencer.epoch() } else { epoch };
         let mut answer = self.sequencer.handle_input(now, Input::Propose { ticket, epoch, op });
@@ -496,6 +496,9 @@ impl Group {
             }
             Op::Write { array, shard, offset, bytes } => {
                 Ok(pages(*array, *shard)?.write(*offset, bytes)?)
+            }
+            Op::Update { .. } | Op::Fill { .. } => {
+                Err(Failure::new(ErrorCode::NotYet, "this node does not apply updates and fills"))
             }
         }
     }

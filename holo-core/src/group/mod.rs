@@ -21,10 +21,12 @@
 //! What an operation does to pages belongs to `holo-mem`. Reads take no queue and do not pass here.
 
 mod op;
+mod update;
 
 use std::collections::VecDeque;
 
 pub use op::{Op, PageSpan, StagingId};
+pub use update::{UpdateKind, apply_update};
 
 use crate::{Epoch, ErrorCode, Failure, Instant, PartitionId, limits};
 
@@ -216,7 +218,7 @@ pub struct Ticket(pub u64);
 pub struct Seq(pub u64);
 
 impl Seq {
-    fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }

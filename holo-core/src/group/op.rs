@@ -1,8 +1,9 @@
-//! Operation values: small, and all that a log would have to carry.
+//! Operation values: small, and all that a log has to carry.
 
 use bytes::Bytes;
 
-use crate::{ArrayId, ErrorCode, Failure, PAGE_BYTES, PageIndex, ShardIndex, limits};
+use super::update::{self, UpdateKind};
+use crate::{ArrayId, DType, ErrorCode, Failure, PAGE_BYTES, PageIndex, ShardIndex, limits};
 
 /// One change to the shards of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,17 +34,61 @@ pub enum Op {
         /// The bytes, 1 to [`limits::OP_BYTES_MAX`].
         bytes: Bytes,
     },
+    /// Changes one element depending on what it is; see [`apply_update`](super::apply_update).
+    Update {
+        /// The array.
+        array: ArrayId,
+        /// The shard.
+        shard: ShardIndex,
+        /// First byte of the element in the shard.
+        offset: u64,
+        /// The element's type.
+        dtype: DType,
+        /// How it changes.
+        kind: UpdateKind,
+        /// The other value, little-endian in the first bytes, the rest zero.
+        operand: [u8; 8],
+        /// What [`UpdateKind::CompareExchange`] expects, likewise; zero for the other kinds.
+        expected: [u8; 8],
+    },
+    /// Writes one element's bytes again and again.
+    Fill {
+        /// The array.
+        array: ArrayId,
+        /// The shard.
+        shard: ShardIndex,
+        /// First byte of the shard that changes.
+        offset: u64,
+        /// Bytes that change, a multiple of the pattern's.
+        len: u64,
+        /// The element's bytes: 1, 2, 4 or 8.
+        pattern: Bytes,
+    },
 }
 
 impl Op {
     /// The array that it changes.
     pub fn array(&self) -> ArrayId {
         match self {
-            Self::Publish { array, .. } | Self::Write { array, .. } => *array,
+            Self::Publish { array, .. }
+            | Self::Write { array, .. }
+            | Self::Update { array, .. }
+            | Self::Fill { array, .. } => *array,
         }
     }
 
-    /// Checks what can be known without the array: ranges inside a shard, the pages being those of the range.
+    /// The shard that it changes.
+    pub fn shard(&self) -> ShardIndex {
+        match self {
+            Self::Publish { shard, .. }
+            | Self::Write { shard, .. }
+            | Self::Update { shard, .. }
+            | Self::Fill { shard, .. } => *shard,
+        }
+    }
+
+    /// Checks what can be known without the array: ranges inside a shard, the pages being those of the range, an
+    /// update that its dtype has.
     ///
     /// # Errors
     ///
@@ -74,6 +119,20 @@ impl Op {
                 }
                 Ok(())
             }
+            Self::Update { offset, dtype, kind, operand, expected, .. } => {
+                check_range(*offset, dtype.size() as u64)?;
+                check_aligned(*offset, dtype.size())?;
+                update::check(*dtype, *kind, operand, expected)
+            }
+            Self::Fill { offset, len, pattern, .. } => {
+                check_range(*offset, *len)?;
+                if !matches!(pattern.len(), 1 | 2 | 4 | 8) {
+                    let message = format!("a pattern of {} bytes is no element's", pattern.len());
+                    return Err(Failure::new(ErrorCode::InvalidArgument, message));
+                }
+                check_aligned(*offset, pattern.len())?;
+                check_aligned(*len, pattern.len())
+            }
         }
     }
 }
@@ -86,6 +145,14 @@ fn check_range(offset: u64, len: u64) -> Result<(), Failure> {
         return Err(Failure::new(ErrorCode::InvalidArgument, message));
     }
     Ok(())
+}
+
+fn check_aligned(bytes: u64, element: usize) -> Result<(), Failure> {
+    if bytes.is_multiple_of(element as u64) {
+        return Ok(());
+    }
+    let message = format!("{bytes} is no multiple of an element's {element} bytes");
+    Err(Failure::new(ErrorCode::InvalidArgument, message))
 }
 
 /// Frames that hold bytes which nobody sees yet; named by the driver of the memory.

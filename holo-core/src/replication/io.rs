@@ -1,0 +1,221 @@
+//! What the driver tells the host, and what the host tells the driver to do.
+
+use bytes::Bytes;
+
+use super::config::{GroupId, Proposal, ReplicaId};
+use super::messages::{
+    ConfigClaim, LogPosition, Message, Payload, PayloadId, RequestKey, SessionId, SnapshotId,
+};
+use crate::group::{Op, Seq, Ticket};
+use crate::{Epoch, Failure, Instant};
+
+/// What the driver tells the host.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A config, from the catalog or from anyone: believed only with its proof, and only when it is news.
+    Config(ConfigClaim),
+    /// The current incarnation of every member node, from the catalog. Older incarnations of these nodes are dead.
+    Living(Vec<ReplicaId>),
+    /// The wanted holders of groups, primary first, from the catalog's placement table. Groups that are not named
+    /// keep what was said before.
+    Targets(Vec<(GroupId, Vec<ReplicaId>)>),
+    /// A peer said something.
+    Message {
+        /// Who, proven by the channel.
+        from: ReplicaId,
+        /// What.
+        message: Message,
+    },
+    /// Somebody wants an operation. When this is taken, exactly one [`Output::Reply`] follows some day.
+    Propose {
+        /// Comes back with the reply; the driver's own, unique among those under way.
+        ticket: Ticket,
+        /// The group.
+        group: GroupId,
+        /// What makes it happen once; `None` for what the proposer never tries twice.
+        request: Option<RequestKey>,
+        /// The operation.
+        op: Op,
+        /// The bytes beside the log, for [`Op::Publish`] and only for that. They must be ready here already
+        /// ([`Input::PayloadReady`]).
+        payload: Option<Payload>,
+    },
+    /// All bytes of a payload lie here, their digests are right, and the room to apply it is reserved.
+    PayloadReady {
+        /// The group.
+        group: GroupId,
+        /// The payload.
+        id: PayloadId,
+    },
+    /// The driver has applied an operation, or could not.
+    Applied {
+        /// The group.
+        group: GroupId,
+        /// The number that it was emitted with.
+        seq: Seq,
+        /// How it went, with at most [`limits::OUTCOME_BYTES_MAX`](crate::limits::OUTCOME_BYTES_MAX) bytes of result.
+        /// Every replica must come to the same end; a failure changed nothing.
+        outcome: Result<Bytes, Failure>,
+    },
+    /// The state of [`Output::FetchSnapshot`] lies here, whole and verified.
+    SnapshotFetched {
+        /// The group.
+        group: GroupId,
+        /// The last entry that it contains.
+        at: LogPosition,
+    },
+    /// The state of [`Output::FetchSnapshot`] could not be fetched.
+    SnapshotFailed {
+        /// The group.
+        group: GroupId,
+    },
+    /// The catalog refused a proposal.
+    ProposalRefused {
+        /// The group.
+        group: GroupId,
+        /// The epoch that the proposal named.
+        epoch: Epoch,
+    },
+    /// Sessions below this one have expired, says the catalog.
+    ExpireSessions {
+        /// The lowest session that lives.
+        below: SessionId,
+    },
+}
+
+/// What the driver shall do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send a message. It may be lost, doubled, delayed.
+    Send {
+        /// To whom.
+        to: ReplicaId,
+        /// What.
+        message: Message,
+    },
+    /// Apply an operation, after every earlier one of its group; report it with [`Input::Applied`].
+    Apply {
+        /// The group.
+        group: GroupId,
+        /// Its number.
+        seq: Seq,
+        /// The operation.
+        op: Op,
+        /// The bytes that [`Op::Publish`] publishes.
+        payload: Option<PayloadId>,
+    },
+    /// Answer a proposer.
+    Reply {
+        /// Who asked.
+        ticket: Ticket,
+        /// How it went.
+        outcome: Result<Bytes, Failure>,
+    },
+    /// An entry came whose bytes are not here: fetch them, then [`Input::PayloadReady`]. Repeated while they are
+    /// missing; `from` may change.
+    FetchPayload {
+        /// The group.
+        group: GroupId,
+        /// Who has them.
+        from: ReplicaId,
+        /// Which.
+        payload: Payload,
+    },
+    /// Nobody needs these staged bytes any more; what was published stays as pages.
+    ReleasePayload {
+        /// The group.
+        group: GroupId,
+        /// Which.
+        id: PayloadId,
+    },
+    /// Make this replica's state of the group that of a snapshot, then [`Input::SnapshotFetched`] or
+    /// [`Input::SnapshotFailed`]. A later one for the group replaces it.
+    FetchSnapshot {
+        /// The group.
+        group: GroupId,
+        /// Who has it.
+        from: ReplicaId,
+        /// Which.
+        snapshot: SnapshotId,
+        /// The last entry that it contains.
+        at: LogPosition,
+    },
+    /// Freeze the group's state as it is now (by copy on write), with all operations up to `at` applied.
+    TakeSnapshot {
+        /// The group.
+        group: GroupId,
+        /// How peers will ask for it.
+        snapshot: SnapshotId,
+        /// The last applied entry.
+        at: LogPosition,
+    },
+    /// A frozen state is no longer needed.
+    DropSnapshot {
+        /// The group.
+        group: GroupId,
+        /// Which.
+        snapshot: SnapshotId,
+    },
+    /// Hand a proposal to the catalog. Repeated until a newer config comes.
+    Propose(Proposal),
+    /// Somebody spoke of a newer epoch without a proof: fetch the certified config.
+    AskCatalog {
+        /// The group.
+        group: GroupId,
+        /// The epoch that is known here; a newer one is wanted.
+        above: Epoch,
+    },
+    /// Until when local reads are allowed. Must reach the readers before any later output is carried out.
+    Reads {
+        /// The group.
+        group: GroupId,
+        /// The permission.
+        gate: ReadGate,
+    },
+    /// What this replica holds of the group is void: drop it, forget its operations under way and report none of
+    /// them.
+    Reset {
+        /// The group.
+        group: GroupId,
+    },
+    /// This replica's role has changed: for routing and status.
+    Role {
+        /// The group.
+        group: GroupId,
+        /// The role.
+        role: Role,
+        /// The epoch.
+        epoch: Epoch,
+    },
+}
+
+/// Permission for local reads. A reader checks it before *and after* it has copied the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadGate {
+    /// The epoch; a reader that began in another one begins again.
+    pub epoch: Epoch,
+    /// Reads are allowed strictly before this instant; `None` for not at all.
+    pub until: Option<Instant>,
+}
+
+impl ReadGate {
+    /// Whether a read may be answered at `now`.
+    pub fn is_open(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+}
+
+/// What a replica is in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It holds nothing.
+    Empty,
+    /// It is being brought up.
+    Learner,
+    /// It holds every committed operation.
+    Backup,
+    /// It is the primary by the config, and waits for promises to pass or for its barrier.
+    PrimaryPending,
+    /// It orders operations, and serves reads while its leases live.
+    Primary,
+}
