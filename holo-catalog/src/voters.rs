@@ -1,0 +1,237 @@
+//! Changing the voters, and following who leads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::error::{ClientWriteError, RaftError};
+use openraft::metrics::RaftServerMetrics;
+use openraft::{ChangeMembers, EmptyNode};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::contacts::Contacts;
+use crate::control_log::{ReplicatedState, VoterId};
+use crate::driver::{Inner, Raft, why};
+use crate::raft::LogId;
+use crate::state::Cell;
+use crate::store::Store;
+use crate::wire::VOTERS_MAX;
+use crate::wire::convert::MEMBER;
+use crate::{CatalogError, Standing};
+
+/// How long a change that somebody else left half-way is left alone before it is tried to finish it again.
+const FINISH_PAUSE: Duration = Duration::from_secs(1);
+
+type WriteError = RaftError<VoterId, ClientWriteError<VoterId, EmptyNode>>;
+
+impl<S: ReplicatedState> Inner<S> {
+    pub(crate) async fn change_voters(
+        &self,
+        voters: BTreeSet<VoterId>,
+        deadline: Duration,
+    ) -> Result<(), CatalogError> {
+        if voters.is_empty() || voters.len() > VOTERS_MAX {
+            let reason = format!("there are 1 to {VOTERS_MAX} voters, not {}", voters.len());
+            return Err(CatalogError::ChangeRefused { reason });
+        }
+        let until = Instant::now() + deadline;
+        self.lead_by(until).await?;
+        let Ok(_guard) = self.changing.try_lock() else {
+            let reason = "another change of them is under way".to_owned();
+            return Err(CatalogError::ChangeRefused { reason });
+        };
+        let members: BTreeSet<VoterId> = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            metrics.membership_config.nodes().map(|(member, _)| *member).collect()
+        };
+        let new: BTreeSet<VoterId> = voters.difference(&members).copied().collect();
+        if let Err(error) = self.teach(&voters, &new, deadline, until).await {
+            self.unteach(new).await;
+            return Err(error);
+        }
+        let changed = self.raft.change_membership(voters, false);
+        match timeout_at(until, changed).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.write_error(error)),
+            Err(_) => Err(self.outcome_unknown(deadline)),
+        }
+    }
+
+    /// Adds the `new` ones as learners and waits until all of `voters` have the log up to that.
+    async fn teach(
+        &self,
+        voters: &BTreeSet<VoterId>,
+        new: &BTreeSet<VoterId>,
+        deadline: Duration,
+        until: Instant,
+    ) -> Result<(), CatalogError> {
+        let mut wanted = 0;
+        for voter in new {
+            let added = timeout_at(until, self.raft.add_learner(*voter, MEMBER, false)).await;
+            let added = added.map_err(|_| self.no_quorum())?;
+            wanted = added.map_err(|error| self.write_error(error))?.log_id.index;
+        }
+        for voter in new.iter().filter(|voter| voters.contains(voter)) {
+            let mut metrics = self.raft.metrics();
+            let has = |replication: &Option<BTreeMap<VoterId, Option<LogId>>>| {
+                let matching = replication.as_ref().and_then(|all| all.get(voter).copied());
+                matching.flatten().map_or(0, |id| id.index)
+            };
+            let caught_up = metrics.wait_for(|metrics| {
+                metrics.running_state.is_err()
+                    || metrics.current_leader != Some(self.me)
+                    || has(&metrics.replication) >= wanted
+            });
+            let timed_out = match timeout_at(until, caught_up).await {
+                Ok(_) => false,
+                Err(_) => true,
+            };
+            let has = has(&self.raft.metrics().borrow().replication);
+            if timed_out {
+                return Err(CatalogError::NotCaughtUp {
+                    voter: *voter,
+                    waited: deadline,
+                    has,
+                    wanted,
+                });
+            }
+        }
+        self.lead_by(until).await
+    }
+
+    /// Removes learners that did not become voters.
+    async fn unteach(&self, learners: BTreeSet<VoterId>) {
+        if learners.is_empty() {
+            return;
+        }
+        let removed = self.raft.change_membership(ChangeMembers::RemoveNodes(learners), false);
+        match timeout(self.timers.answering_window(), removed).await {
+            Ok(Ok(_)) => {}
+            // They stay learners, which costs a little traffic; the next change removes or uses them.
+            Ok(Err(error)) => tracing::info!(%error, "learners of the catalog stay"),
+            Err(_) => tracing::info!("learners of the catalog stay: no majority answered"),
+        }
+    }
+
+    fn write_error(&self, error: WriteError) -> CatalogError {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+                match forward.leader_id {
+                    Some(leader) if leader != self.me => CatalogError::NotLeader { leader },
+                    _ => self.no_quorum(),
+                }
+            }
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+                CatalogError::ChangeRefused { reason: error.to_string() }
+            }
+            RaftError::Fatal(error) => self.fatal(&error),
+        }
+    }
+}
+
+/// The one task of a voter: tells who leads and who votes, finishes what a dying leader left half-way, and has the log
+/// folded when it has grown by too many bytes.
+pub(crate) struct Follower<S> {
+    pub(crate) me: VoterId,
+    pub(crate) raft: Raft,
+    pub(crate) cell: Arc<Cell<S>>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) contacts: Arc<Contacts>,
+    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<S: ReplicatedState> Follower<S> {
+    /// Runs until the voter ends.
+    pub(crate) async fn run(self) {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            let standing = standing(&metrics.borrow_and_update());
+            let half_way = standing.changing && standing.leader == Some(self.me);
+            self.publish(standing);
+            let changed = tokio::select! {
+                changed = metrics.changed() => changed,
+                () = self.cell.fold.notified() => {
+                    if let Err(error) = self.raft.trigger().snapshot().await {
+                        tracing::debug!(%error, "no snapshot was begun");
+                    }
+                    Ok(())
+                }
+                () = self.finish_change(), if half_way => Ok(()),
+            };
+            if changed.is_err() {
+                break;
+            }
+        }
+        self.end();
+    }
+
+    fn publish(&self, standing: Standing) {
+        let members = standing.voters.union(&standing.learners).copied().collect();
+        self.contacts.keep(&members);
+        self.standing.send_if_modified(|published| {
+            if *published == standing {
+                return false;
+            }
+            if published.leader != standing.leader {
+                let leader = standing.leader.map(|leader| leader.0);
+                tracing::info!(me = self.me.0, term = standing.term, leader, "catalog leader");
+            }
+            if published.voters != standing.voters {
+                tracing::info!(me = self.me.0, voters = ?standing.voters, "catalog voters");
+            }
+            *published = standing;
+            true
+        });
+    }
+
+    /// Finishes a change of voters that the leader who began it did not live to finish. Waits for whoever is at it here.
+    async fn finish_change(&self) {
+        let _guard = self.changing.lock().await;
+        let goal = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow();
+            let sets = metrics.membership_config.membership().get_joint_config();
+            let half_way = sets.len() > 1 && metrics.current_leader == Some(self.me);
+            sets.last().filter(|_| half_way).cloned()
+        };
+        let Some(goal) = goal else { return };
+        tracing::info!(me = self.me.0, voters = ?goal, "finishing a change of catalog voters");
+        if let Err(error) = self.raft.change_membership(goal, false).await {
+            tracing::info!(me = self.me.0, %error, "the change of catalog voters is not finished");
+            let mut metrics = self.raft.server_metrics();
+            // Again when something changed, or after a while.
+            drop(timeout(FINISH_PAUSE, metrics.changed()).await);
+        }
+    }
+
+    fn end(&self) {
+        let ended = self.raft.metrics().borrow().running_state.clone();
+        if let Err(error) = ended {
+            if error == openraft::error::Fatal::Stopped {
+                tracing::info!(me = self.me.0, "catalog voter stopped");
+            } else {
+                let failure = why(&self.store, &error);
+                tracing::error!(me = self.me.0, %failure, "this voter of the catalog failed and stopped");
+            }
+        }
+        self.standing.send_modify(|standing| {
+            standing.stopped = true;
+            standing.leader = None;
+        });
+    }
+}
+
+fn standing(metrics: &RaftServerMetrics<VoterId, EmptyNode>) -> Standing {
+    let members = metrics.membership_config.membership();
+    Standing {
+        term: metrics.vote.leader_id.term,
+        leader: metrics.current_leader,
+        voters: members.voter_ids().collect(),
+        learners: members.learner_ids().collect(),
+        changing: members.get_joint_config().len() > 1,
+        stopped: false,
+    }
+}
