@@ -62,7 +62,7 @@ pub struct Request {
     pub partition: PartitionId,
     /// The epoch that the caller knows for the partition.
     pub epoch: Epoch,
-    /// How long the caller waits; the peer is told.
+    /// How long the caller waits; the peer is told. Zero is refused before anything is sent.
     pub deadline: Duration,
     /// The protobuf body.
     pub body: Bytes,
@@ -157,10 +157,11 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// The peer's failure as it is; `DeadlineExceeded` (it may or may not have been done); why the connection ended;
-    /// `TooLarge` before anything is sent.
+    /// The peer's failure as it is; `DeadlineExceeded` (it may or may not have been done; a request whose deadline is
+    /// zero is refused so before anything is sent); why the connection ended; `TooLarge` before anything is sent.
     pub async fn call(&self, request: Request) -> Result<Bytes, Failure> {
         let deadline = request.deadline;
+        self.shared.has_time(&request)?;
         match tokio::time::timeout(deadline, self.shared.exchange(&request)).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(self.shared.too_late(request.kind, deadline)),
@@ -181,6 +182,7 @@ impl Connection {
         request: Request,
         bulk: Vec<Bytes>,
     ) -> Result<(Bytes, BulkReader), Failure> {
+        self.shared.has_time(&request)?;
         let deadline = instant_after(request.deadline);
         match tokio::time::timeout_at(deadline, self.shared.bulk_exchange(&request, bulk, deadline))
             .await
@@ -262,6 +264,16 @@ impl Shared {
                 outbox.close();
             }
         }
+    }
+
+    /// Refuses a request that nobody waits for. A timer alone would not: the answer may come before it first looks.
+    fn has_time(&self, request: &Request) -> Result<(), Failure> {
+        if !request.deadline.is_zero() {
+            return Ok(());
+        }
+        let (kind, key) = (request.kind, self.peer.key.short());
+        let message = format!("{kind:?} was not sent to {key}: its deadline leaves no time");
+        Err(Failure::new(ErrorCode::DeadlineExceeded, message))
     }
 
     fn too_late(&self, kind: Kind, deadline: Duration) -> Failure {

@@ -11,7 +11,7 @@ use holo_net::{
 };
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::party::{PATIENCE, expect_node, identity, options, request};
+use crate::party::{PATIENCE, WHILE, expect_node, identity, options, request};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
@@ -166,7 +166,8 @@ async fn work_while_connected_is_dropped_and_answered_when_its_deadline_has_pass
     let (mut send, mut recv) =
         scene.connection.danger_raw_for_testing_only().open_bi().await.unwrap();
     let mut header = FrameHeader::request(Kind::Status, RequestId(7), 0);
-    header.deadline_ms = 20;
+    // The work has to begin within it.
+    header.deadline_ms = u32::try_from(WHILE.as_millis()).unwrap();
     send.write_all(&[&[1][..], &header.encode()].concat()).await.unwrap();
     send.finish().unwrap();
     let answer = recv.read_to_end(1000).await.unwrap();

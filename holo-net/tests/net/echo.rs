@@ -171,12 +171,26 @@ async fn a_deadline_ends_the_wait_and_leaves_the_connection_whole() {
     let soon = Request::new(Kind::Status, Duration::from_millis(30), "");
     let failure = pair.connection.call(soon).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::DeadlineExceeded);
-    let at_once = Request::new(Kind::Get, Duration::ZERO, "");
-    assert_eq!(pair.connection.call(at_once).await.unwrap_err().code, ErrorCode::DeadlineExceeded);
     let for_ever = Request::new(Kind::Get, Duration::MAX, "whenever");
     assert_eq!(pair.connection.call(for_ever).await.unwrap(), "whenever");
     let for_ever = Request::new(Kind::WriteShard, Duration::MAX, "whenever");
     assert_eq!(pair.connection.bulk(for_ever, Vec::new()).await.unwrap().0, "whenever");
+    pair.close().await;
+}
+
+#[tokio::test]
+async fn a_request_that_has_no_time_is_refused_unsent() {
+    // It was sent once, and answered before the first look at the clock.
+    let pair = Pair::new().await;
+    let at_once = Request::new(Kind::Get, Duration::ZERO, "");
+    let failure = pair.connection.call(at_once).await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::DeadlineExceeded);
+    let at_once = Request::new(Kind::WriteShard, Duration::ZERO, "");
+    let failure = pair.connection.bulk(at_once, Vec::new()).await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::DeadlineExceeded);
+    // One of each kind behind them, so that they had been there by now.
+    echo(&pair.connection, 100).await;
+    assert_eq!(pair.calls(), 2, "the peer has seen what had time and nothing else");
     pair.close().await;
 }
 

@@ -9,7 +9,7 @@ use holo_core::wire::{FrameHeader, Kind};
 use holo_core::{ErrorCode, Failure, RequestId, Role, limits};
 use holo_net::Endpoint;
 
-use crate::party::{Echo, PATIENCE, Pair, echo, expect_node, identity, options, request};
+use crate::party::{Echo, PATIENCE, Pair, WHILE, echo, expect_node, identity, options, request};
 use crate::relay::{Relay, Way};
 
 /// What a connection ends with when these bytes are all that a stream carries.
@@ -125,7 +125,7 @@ async fn refuse_second_connection(limited: Role) {
 async fn a_handshake_that_is_never_finished_holds_its_place_for_a_while_only() {
     let mut node = options(identity(Role::Node));
     node.handshakes_per_address_max = 1;
-    node.handshake_timeout = Duration::from_millis(700);
+    node.handshake_timeout = WHILE;
     let node = Endpoint::bind(node, Some(Arc::new(Echo::default()))).unwrap();
     // The node hears the first flight and nothing after it.
     let answered = Arc::new(AtomicBool::new(false));
@@ -150,7 +150,9 @@ async fn a_handshake_that_is_never_finished_holds_its_place_for_a_while_only() {
         let refused = client.connect(node.local_addr(), expect_node(), PATIENCE).await.unwrap_err();
         assert_eq!(refused.code, ErrorCode::Overloaded);
         assert_eq!(node.retries_sent(), 1, "its address was proven before it was refused");
+        let mut looks = tokio::time::interval(Duration::from_millis(100));
         loop {
+            looks.tick().await;
             match client.connect(node.local_addr(), expect_node(), PATIENCE).await {
                 Ok(connection) => break echo(&connection, 100).await,
                 Err(failure) => assert_eq!(failure.code, ErrorCode::Overloaded),

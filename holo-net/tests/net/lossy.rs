@@ -9,14 +9,11 @@ async fn handshakes_and_transfers_survive_the_loss_of_three_datagrams_in_ten() {
     for seed in 0..6 {
         let with_retry = seed % 2 == 0;
         let mut node = options(identity(Role::Node)).danger_lossy_for_testing_only(300, seed);
-        node.handshake_timeout = crate::party::PATIENCE;
-        node.idle_timeout = crate::party::PATIENCE;
         if with_retry {
             node.retry_above = 0;
         }
-        let mut client =
+        let client =
             options(identity(Role::Client)).danger_lossy_for_testing_only(300, seed + 1000);
-        client.idle_timeout = crate::party::PATIENCE;
         let pair = Pair::with(node, client).await;
         assert_eq!(pair.node.retries_sent() > 0, with_retry);
         echo(&pair.connection, 30_000).await;
