@@ -51,9 +51,7 @@ impl Policy {
         resource: &str,
     ) -> Result<Authorized<A>, Failure> {
         let principal = self.principal(key)?;
-        let granted =
-            principal.grants.iter().any(|grant| grant.verb == A::VERB && grant.covers(resource));
-        if !granted {
+        if !principal.may(A::VERB, resource) {
             let message = format!("{} may not {} {resource}", principal.name, A::VERB.name());
             return Err(Failure::new(ErrorCode::Denied, message)
                 .help("ask an operator for a role that grants it"));
@@ -104,6 +102,14 @@ pub struct Principal {
     pub tenant: TenantId,
     /// What it may do.
     pub grants: Vec<Grant>,
+}
+
+impl Principal {
+    /// Whether a grant of its covers `verb` on `resource`: for decisions about what it holds. What protects a resource
+    /// asks [`Policy::authorize`].
+    pub fn may(&self, verb: Verb, resource: &str) -> bool {
+        self.grants.iter().any(|grant| grant.verb == verb && grant.covers(resource))
+    }
 }
 
 /// Permission for one verb on the resources that a pattern matches.
@@ -199,6 +205,12 @@ verbs! {
     Drain = "DRAIN";
     /// Stop a node.
     Shutdown = "SHUTDOWN";
+    /// Let nodes into the cluster: make and withdraw tickets.
+    Admit = "ADMIT";
+    /// Say who may do what: add and remove principals of a tenant.
+    Role = "ROLE";
+    /// Change the cluster's settings and placement, and give up lost data.
+    Config = "CONFIG";
     /// Act as a member of the ring towards another member.
     Member = "MEMBER";
 }

@@ -31,6 +31,7 @@ mod shape;
 mod tile;
 mod time;
 
+pub mod catalog;
 pub mod expr;
 pub mod group;
 pub mod limits;

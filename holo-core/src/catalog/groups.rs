@@ -1,0 +1,164 @@
+//! Groups and their configs: how they are made, changed and indexed.
+
+use crate::catalog::changes::Subject;
+use crate::catalog::state::CatalogState;
+use crate::replication::{Class, GroupConfig, GroupId, Incarnation, NodeNumber, ReplicaId};
+use crate::{Epoch, ErrorCode, Failure, PartitionId};
+
+impl CatalogState {
+    /// Whether the class has its groups.
+    pub fn has_groups(&self, class: Class) -> bool {
+        self.groups.contains_key(&GroupId { partition: PartitionId(0), class })
+    }
+
+    /// Makes the groups of a class from the target table, unless they are there.
+    ///
+    /// A replica that is not up at the start is left out: its primary adds it when it comes.
+    pub(super) fn make_groups(&mut self, class: Class) -> Result<(), Failure> {
+        if self.has_groups(class) {
+            return Ok(());
+        }
+        let Some(table) = self.targets.get(&class.replicas) else {
+            let message = format!("there is no placement table for {} copies yet", class.replicas);
+            return Err(Failure::new(ErrorCode::Conflict, message)
+                .help("try again: the catalog's leader makes one")
+                .retry_after_ms(200));
+        };
+        let mut configs = Vec::with_capacity(1 << self.partition_bits);
+        for partition in self.partitions() {
+            let targets = table.holders(partition);
+            let ready: Vec<ReplicaId> =
+                targets.iter().filter_map(|number| self.ready(*number)).collect();
+            let Some(primary) = ready.first().copied() else {
+                return Err(too_few_nodes(class, 0));
+            };
+            if ready.len() < usize::from(class.min_in_sync) {
+                return Err(too_few_nodes(class, ready.len()));
+            }
+            let mut in_sync = ready;
+            in_sync.sort_unstable();
+            configs.push(GroupConfig {
+                group: GroupId { partition, class },
+                epoch: Epoch(1),
+                primary,
+                in_sync,
+                learners: Vec::new(),
+                lost: false,
+            });
+        }
+        for config in configs {
+            self.put_group(config);
+        }
+        Ok(())
+    }
+
+    /// The replica of a node that can take something now.
+    pub(super) fn ready(&self, number: NodeNumber) -> Option<ReplicaId> {
+        let node = self.nodes.get(&number)?;
+        (node.up && node.incarnation.0 > 0 && node.state.may_hold()).then(|| node.replica())
+    }
+
+    /// Whether the replica is its node's present life and was not put out.
+    pub(super) fn is_current(&self, replica: ReplicaId) -> bool {
+        replica.incarnation.0 > 0
+            && self
+                .nodes
+                .get(&replica.node)
+                .is_some_and(|node| node.state.is_living() && node.replica() == replica)
+    }
+
+    /// Whether the replica is current and its node answers.
+    pub(super) fn is_up(&self, replica: ReplicaId) -> bool {
+        self.is_current(replica) && self.nodes.get(&replica.node).is_some_and(|node| node.up)
+    }
+
+    /// Puts a config in the place of the last one, and keeps the indexes in step.
+    pub(super) fn put_group(&mut self, config: GroupConfig) {
+        debug_assert!(config.check().is_ok(), "{config:?}");
+        let group = config.group;
+        if let Some(old) = self.groups.remove(&group) {
+            debug_assert!(config.epoch.0 == old.epoch.0 + 1, "{old:?} -> {config:?}");
+            self.unindex(&old);
+        }
+        self.index(&config);
+        self.groups.insert(group, config);
+        self.touch(Subject::Group(group));
+    }
+
+    pub(super) fn index(&mut self, config: &GroupConfig) {
+        if config.lost {
+            self.lost.insert(config.group);
+            return;
+        }
+        for member in config.members() {
+            self.by_node.entry(member.node).or_default().insert(config.group);
+        }
+    }
+
+    pub(super) fn unindex(&mut self, config: &GroupConfig) {
+        self.lost.remove(&config.group);
+        for member in config.members() {
+            if let Some(groups) = self.by_node.get_mut(&member.node) {
+                groups.remove(&config.group);
+                if groups.is_empty() {
+                    self.by_node.remove(&member.node);
+                }
+            }
+        }
+    }
+
+    /// Takes all lives of a node but `keep` out of every config. Groups whose last in-sync replica that was are lost, or,
+    /// where no array had anything in them, start anew elsewhere.
+    pub(super) fn remove_node_from_groups(&mut self, node: NodeNumber, keep: Option<Incarnation>) {
+        let groups: Vec<GroupId> = self.groups_of(node).iter().copied().collect();
+        let goes = |member: &ReplicaId| member.node == node && Some(member.incarnation) != keep;
+        let mut emptied = Vec::new();
+        for group in groups {
+            let Some(config) = self.groups.get(&group) else { continue };
+            if !config.members().any(|member| goes(&member)) {
+                continue;
+            }
+            let mut next = config.clone();
+            next.epoch = Epoch(config.epoch.0 + 1);
+            next.in_sync.retain(|member| !goes(member));
+            next.learners.retain(|member| !goes(member));
+            if next.in_sync.is_empty() {
+                emptied.push(group);
+                continue;
+            }
+            if goes(&next.primary) {
+                next.primary = self.choose_primary(group, &next.in_sync).unwrap_or(next.in_sync[0]);
+            }
+            self.put_group(next);
+        }
+        self.lose(&emptied);
+    }
+
+    /// Who takes over among `candidates` when the catalog knows that the primary is dead: one that answers before one
+    /// that does not, then by the target table's order.
+    pub(super) fn choose_primary(
+        &self,
+        group: GroupId,
+        candidates: &[ReplicaId],
+    ) -> Option<ReplicaId> {
+        let targets = self
+            .targets
+            .get(&group.class.replicas)
+            .map_or(&[][..], |table| table.holders(group.partition));
+        let place = |replica: &ReplicaId| {
+            targets.iter().position(|number| *number == replica.node).unwrap_or(targets.len())
+        };
+        candidates
+            .iter()
+            .copied()
+            .min_by_key(|replica| (!self.is_up(*replica), place(replica), *replica))
+    }
+}
+
+fn too_few_nodes(class: Class, ready: usize) -> Failure {
+    let message =
+        format!("{} copies in sync, and {ready} nodes are up for some", class.min_in_sync);
+    Failure::new(ErrorCode::OutOfCapacity, message)
+        .help("wait until the nodes are back, or ask for fewer copies in sync")
+        .retry_after_ms(1000)
+}
