@@ -3,6 +3,8 @@
 //! `docs/wire-format.md` is the byte table. Every length is checked against [`crate::limits`] before anything is
 //! allocated, and every body is turned into a checked value before it is used.
 
+pub mod catalog;
+
 mod header;
 mod messages;
 mod view;

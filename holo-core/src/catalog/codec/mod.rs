@@ -1,0 +1,6 @@
+//! Commands, answers and states as bytes: [`crate::wire::catalog`] is the format, here everything is checked.
+
+mod answer;
+mod command;
+mod parts;
+mod state;
