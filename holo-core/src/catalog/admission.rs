@@ -9,7 +9,7 @@ use crate::catalog::principals::check_principal;
 use crate::catalog::state::CatalogState;
 use crate::catalog::statement::{is_signed_by, join_statement};
 use crate::replication::{Incarnation, NodeNumber};
-use crate::{ClusterId, ErrorCode, Failure, Member, PublicKey, Role, Verb, limits};
+use crate::{ClusterId, ErrorCode, Failure, Member, PublicKey, Role, UnixMillis, Verb, limits};
 
 /// What grants of ADMIT are about.
 const TICKETS: &str = "tickets";
@@ -121,13 +121,13 @@ impl CatalogState {
         Ok(Answer::Done)
     }
 
-    /// Checks a joiner's ticket and signature, as applying its admission will: cheap before dear, before anything is
-    /// proposed.
+    /// Checks a joiner's ticket and signature at `now`, as applying its admission will: cheap before dear, and before
+    /// anything is proposed.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::TicketInvalid`] for a ticket that is unknown, used by another node, expired or wrongly signed.
-    pub fn check_admission(&self, admission: &Admission) -> Result<(), Failure> {
+    pub fn check_admission(&self, admission: &Admission, now: UnixMillis) -> Result<(), Failure> {
         let refuse = |why: String| {
             Err(Failure::new(ErrorCode::TicketInvalid, why)
                 .help("ask an operator for a new one: `holo ticket create`"))
@@ -142,7 +142,7 @@ impl CatalogState {
         if ticket.used_by.is_some() && !again {
             return refuse("the ticket was used already".to_owned());
         }
-        if ticket.expires <= self.now && !again {
+        if ticket.expires <= now && !again {
             return refuse("the ticket has expired".to_owned());
         }
         if !ticket.name_hint.is_empty() && ticket.name_hint != admission.node.name {
@@ -159,7 +159,7 @@ impl CatalogState {
     }
 
     pub(super) fn admit(&mut self, admission: &Admission) -> Result<Answer, Failure> {
-        self.check_admission(admission)?;
+        self.check_admission(admission, self.now)?;
         let used_by = self.tickets.get(&admission.ticket).and_then(|ticket| ticket.used_by);
         if let Some(number) = used_by {
             self.living(number)?;

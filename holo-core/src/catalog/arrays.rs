@@ -246,13 +246,12 @@ impl CatalogState {
         tenant: TenantId,
         id: ArrayId,
     ) -> Result<Answer, Failure> {
-        let known = self.arrays.get(id).filter(|known| known.descriptor.tenant == tenant);
-        let name = known.map(|known| known.descriptor.name.as_str().to_owned());
-        // Without an array there is still a question of who asks: nobody learns which ids there are.
-        let caller = self.check_verb(by, Verb::Free, name.as_deref().unwrap_or("*"))?;
-        if caller.tenant != tenant || name.is_none() {
-            return Err(array_not_found(&format!("#{id}")));
-        }
+        // Whose it is comes first: nobody learns which ids or names others have.
+        let caller = self.caller(by)?;
+        let known = self.arrays.get(id).map(|record| &record.descriptor);
+        let known = known.filter(|array| array.tenant == tenant && array.tenant == caller.tenant);
+        let name = known.ok_or_else(|| array_not_found(&format!("#{id}")))?.name.clone();
+        self.check_verb(by, Verb::Free, name.as_str())?;
         let removed = self.arrays.remove(id).ok_or_else(|| array_not_found(&format!("#{id}")))?;
         self.touch(Subject::Array(id));
         self.reset_empty_lost(removed.descriptor.class());

@@ -13,20 +13,25 @@ impl CatalogState {
         verb: Verb,
         resource: &str,
     ) -> Result<&Principal, Failure> {
-        let Authority::Principal(key) = by else {
-            return Err(denied(by, &format!("{} {resource}", verb.name())));
-        };
-        let principal = self.principals.get(&key).ok_or_else(|| {
-            let message = format!("key {} is not known to this cluster", key.short());
-            Failure::new(ErrorCode::Unauthenticated, message)
-                .help("use an identity that the cluster knows (HOLO_IDENTITY)")
-        })?;
+        let principal = self.caller(by)?;
         if !principal.may(verb, resource) {
             let message = format!("{} may not {} {resource}", principal.name, verb.name());
             return Err(Failure::new(ErrorCode::Denied, message)
                 .help("ask an operator for a role that grants it"));
         }
         Ok(principal)
+    }
+
+    /// The principal behind a command.
+    pub(super) fn caller(&self, by: Authority) -> Result<&Principal, Failure> {
+        let Authority::Principal(key) = by else {
+            return Err(denied(by, "do what only principals do"));
+        };
+        self.principals.get(&key).ok_or_else(|| {
+            let message = format!("key {} is not known to this cluster", key.short());
+            Failure::new(ErrorCode::Unauthenticated, message)
+                .help("use an identity that the cluster knows (HOLO_IDENTITY)")
+        })
     }
 
     /// Refuses all but a voter.

@@ -1,5 +1,7 @@
 //! Groups and their configs: how they are made, changed and indexed.
 
+use std::collections::BTreeSet;
+
 use crate::catalog::changes::Subject;
 use crate::catalog::state::CatalogState;
 use crate::replication::{Class, GroupConfig, GroupId, Incarnation, NodeNumber, ReplicaId};
@@ -112,7 +114,7 @@ impl CatalogState {
     pub(super) fn remove_node_from_groups(&mut self, node: NodeNumber, keep: Option<Incarnation>) {
         let groups: Vec<GroupId> = self.groups_of(node).iter().copied().collect();
         let goes = |member: &ReplicaId| member.node == node && Some(member.incarnation) != keep;
-        let mut emptied = Vec::new();
+        let mut emptied = BTreeSet::new();
         for group in groups {
             let Some(config) = self.groups.get(&group) else { continue };
             if !config.members().any(|member| goes(&member)) {
@@ -123,7 +125,7 @@ impl CatalogState {
             next.in_sync.retain(|member| !goes(member));
             next.learners.retain(|member| !goes(member));
             if next.in_sync.is_empty() {
-                emptied.push(group);
+                emptied.insert(group);
                 continue;
             }
             if goes(&next.primary) {

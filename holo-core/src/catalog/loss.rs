@@ -4,7 +4,7 @@
 //! the group's data from then on, and all others become its learners: so no two replicas of a new start can hold
 //! different remains of the old one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::catalog::command::{Answer, Authority};
 use crate::catalog::principals::CLUSTER;
@@ -13,91 +13,77 @@ use crate::placement::partition_of;
 use crate::replication::{Class, GroupConfig, GroupId, NodeNumber};
 use crate::{ArrayDescriptor, Epoch, ErrorCode, Failure, ShardIndex, Verb};
 
-/// Shards that are hashed to find out whether an array has any in some partitions; one with more is taken to have.
+/// Shards of one array that are looked up one by one; an array with more counts as having data everywhere.
 const SHARDS_TRACED_MAX: u64 = 4096;
-/// Shards that are hashed for one question in all.
-const HASHES_MAX: u64 = 1 << 21;
+/// Shards that are looked up for one question in all; arrays beyond that count as having data everywhere.
+const LOOKUPS_MAX: u64 = 1 << 19;
 /// Arrays that a refusal names.
 const NAMED_MAX: usize = 5;
 
+/// Who has data in some groups.
+struct Occupancy<'a> {
+    arrays: Vec<&'a ArrayDescriptor>,
+    groups: BTreeSet<GroupId>,
+}
+
 impl CatalogState {
-    /// Arrays with data in any of `groups`. An array of very many shards counts without a look.
-    pub fn arrays_in<'a>(
-        &'a self,
-        groups: &'a BTreeSet<GroupId>,
-    ) -> impl Iterator<Item = &'a ArrayDescriptor> {
-        let mut hashes_left = HASHES_MAX;
+    /// Up to `limit` arrays with data in any of `groups`. Arrays of very many shards count without a look.
+    pub fn arrays_in(&self, groups: &BTreeSet<GroupId>, limit: usize) -> Vec<&ArrayDescriptor> {
+        self.occupancy(groups, limit).arrays
+    }
+
+    /// Those of `groups` in which an array has data, and up to `limit` of these arrays.
+    fn occupancy(&self, groups: &BTreeSet<GroupId>, limit: usize) -> Occupancy<'_> {
+        let mut found = Occupancy { arrays: Vec::new(), groups: BTreeSet::new() };
         let classes: BTreeSet<Class> = groups.iter().map(|group| group.class).collect();
-        let of_class: BTreeMap<Class, usize> = classes
-            .iter()
-            .map(|class| (*class, groups.iter().filter(|group| group.class == *class).count()))
-            .collect();
-        self.arrays().filter(move |array| {
-            let class = array.class();
-            let Some(count) = of_class.get(&class) else { return false };
-            let shards = array.layout.shards();
-            let all = *count == 1 << self.partition_bits;
-            if shards == 0 || all {
-                return shards > 0;
-            }
-            if shards > SHARDS_TRACED_MAX || shards > hashes_left {
-                return true;
-            }
-            hashes_left -= shards;
-            (0..shards).map(ShardIndex).any(|shard| {
-                let partition = partition_of(self.partition_bits, &array.placement_key, shard);
-                groups.contains(&GroupId { partition, class })
-            })
-        })
-    }
-
-    /// Groups of which `node` holds the only in-sync copy, as far as any array has data in them.
-    pub(super) fn last_copies(&self, node: NodeNumber) -> BTreeSet<GroupId> {
-        let alone = |group: &&GroupId| {
-            self.groups
-                .get(*group)
-                .is_some_and(|config| config.in_sync.iter().all(|member| member.node == node))
-        };
-        let groups = self.groups_of(node).iter().filter(alone).copied().collect();
-        self.with_data(groups)
-    }
-
-    /// Those of `groups` in which some array has data.
-    fn with_data(&self, groups: BTreeSet<GroupId>) -> BTreeSet<GroupId> {
-        let mut occupied = BTreeSet::new();
-        if groups.is_empty() {
-            return occupied;
-        }
-        for array in self.arrays_in(&groups) {
-            let class = array.class();
-            let shards = array.layout.shards();
-            if shards > SHARDS_TRACED_MAX {
-                occupied.extend(groups.iter().filter(|group| group.class == class));
-                continue;
-            }
-            for shard in (0..shards).map(ShardIndex) {
-                let partition = partition_of(self.partition_bits, &array.placement_key, shard);
-                let group = GroupId { partition, class };
-                if groups.contains(&group) {
-                    occupied.insert(group);
-                }
-            }
-            if occupied.len() == groups.len() {
+        let mut lookups_left = LOOKUPS_MAX;
+        for array in self.arrays().filter(|array| classes.contains(&array.class())) {
+            if found.groups.len() == groups.len() && found.arrays.len() >= limit {
                 break;
             }
+            let class = array.class();
+            let shards = array.layout.shards();
+            let has_data = if shards > SHARDS_TRACED_MAX.min(lookups_left) {
+                found.groups.extend(groups.iter().filter(|group| group.class == class));
+                true
+            } else {
+                lookups_left -= shards;
+                let of_shard = |shard| {
+                    let key = &array.placement_key;
+                    let partition = partition_of(self.partition_bits, key, ShardIndex(shard));
+                    GroupId { partition, class }
+                };
+                let mut here = (0..shards).map(of_shard).filter(|group| groups.contains(group));
+                let first = here.next();
+                found.groups.extend(first.into_iter().chain(here));
+                first.is_some()
+            };
+            if has_data && found.arrays.len() < limit {
+                found.arrays.push(array);
+            }
         }
-        occupied
+        found
+    }
+
+    /// Groups of which `node` holds the only in-sync copy that answers, as far as any array has data in them.
+    pub(super) fn last_copies(&self, node: NodeNumber) -> BTreeSet<GroupId> {
+        let is_alone = |group: &&GroupId| {
+            self.groups.get(*group).is_some_and(|config| {
+                let mut copies = config.in_sync.iter();
+                config.in_sync.iter().any(|copy| copy.node == node)
+                    && copies.all(|copy| copy.node == node || !self.is_up(*copy))
+            })
+        };
+        let groups = self.groups_of(node).iter().filter(is_alone).copied().collect();
+        self.occupancy(&groups, 0).groups
     }
 
     pub(super) fn last_copy_refusal(&self, name: &str, groups: &BTreeSet<GroupId>) -> Failure {
-        let mut named: Vec<String> = self
-            .arrays_in(groups)
-            .take(NAMED_MAX + 1)
-            .map(|array| array.name.as_str().to_owned())
-            .collect();
+        let arrays = self.arrays_in(groups, NAMED_MAX + 1);
+        let mut named: Vec<&str> = arrays.iter().map(|array| array.name.as_str()).collect();
         if named.len() > NAMED_MAX {
             named.truncate(NAMED_MAX);
-            named.push("others".to_owned());
+            named.push("others");
         }
         let message = format!(
             "node {name} has the last copy of {} groups, with data of {}",
@@ -108,14 +94,14 @@ impl CatalogState {
             .help("drain the node instead, or say --accept-loss to give this data up")
     }
 
-    /// The last in-sync replicas of these groups are gone.
-    pub(super) fn lose(&mut self, groups: &[GroupId]) {
-        let groups: BTreeSet<GroupId> = groups.iter().copied().collect();
-        let occupied = self.with_data(groups.clone());
+    /// The last in-sync replicas of these groups are gone: those in which an array has data are lost, the others start
+    /// anew, or are lost as long as there is no node to start them on.
+    pub(super) fn lose(&mut self, groups: &BTreeSet<GroupId>) {
+        let occupied = self.occupancy(groups, 0).groups;
         for group in groups {
-            let fresh = if occupied.contains(&group) { None } else { self.fresh_config(group) };
+            let fresh = if occupied.contains(group) { None } else { self.fresh_config(*group) };
             let next = fresh.or_else(|| {
-                let config = self.groups.get(&group)?.clone();
+                let config = self.groups.get(group)?.clone();
                 let epoch = Epoch(config.epoch.0 + 1);
                 Some(GroupConfig { epoch, learners: Vec::new(), lost: true, ..config })
             });
@@ -129,17 +115,18 @@ impl CatalogState {
     pub(super) fn reset_empty_lost(&mut self, class: Class) {
         let lost: BTreeSet<GroupId> =
             self.lost.iter().filter(|group| group.class == class).copied().collect();
-        let occupied = self.with_data(lost.clone());
-        self.reset_lost(&lost.difference(&occupied).copied().collect());
+        if !lost.is_empty() {
+            let occupied = self.occupancy(&lost, 0).groups;
+            self.reset_lost(&lost.difference(&occupied).copied().collect());
+        }
     }
 
     /// Starts these groups anew, as far as they are lost and a node is there for them.
     pub(super) fn reset_lost(&mut self, groups: &BTreeSet<GroupId>) {
         for group in groups {
-            if !self.lost.contains(group) {
-                continue;
-            }
-            if let Some(fresh) = self.fresh_config(*group) {
+            if self.lost.contains(group)
+                && let Some(fresh) = self.fresh_config(*group)
+            {
                 self.put_group(fresh);
             }
         }
@@ -170,19 +157,10 @@ impl CatalogState {
     /// node that can.
     fn fresh_config(&self, group: GroupId) -> Option<GroupConfig> {
         let epoch = Epoch(self.groups.get(&group)?.epoch.0 + 1);
-        let targets = self
-            .targets
-            .get(&group.class.replicas)
-            .map_or(&[][..], |table| table.holders(group.partition));
-        let primary =
-            targets.iter().chain(self.nodes.keys()).find_map(|number| self.ready(*number))?;
-        Some(GroupConfig {
-            group,
-            epoch,
-            primary,
-            in_sync: vec![primary],
-            learners: Vec::new(),
-            lost: false,
-        })
+        let table = self.targets.get(&group.class.replicas);
+        let targets = table.map_or(&[][..], |table| table.holders(group.partition));
+        let primary = targets.iter().chain(self.nodes.keys()).find_map(|it| self.ready(*it))?;
+        let in_sync = vec![primary];
+        Some(GroupConfig { group, epoch, primary, in_sync, learners: Vec::new(), lost: false })
     }
 }

@@ -1,0 +1,142 @@
+//! States, and what changed since a version.
+
+use super::answer::SessionsBody;
+use super::parts::{
+    ConfigBody, IssuerBody, NewNodeBody, NumbersBody, PrincipalBody, SettingsBody, TablesBody,
+    TicketBody,
+};
+use crate::wire::ArrayInfo;
+
+/// The whole state, or what changed since a version.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ChangesBody {
+    /// The version that a copy needs; 0 with the whole.
+    #[prost(uint64, tag = "1")]
+    pub from: u64,
+    /// The version that this leads to.
+    #[prost(uint64, tag = "2")]
+    pub to: u64,
+    /// This is everything.
+    #[prost(bool, tag = "3")]
+    pub whole: bool,
+    /// The catalog's time.
+    #[prost(uint64, tag = "4")]
+    pub now_unix_ms: u64,
+    /// The number that the next node gets.
+    #[prost(uint32, tag = "5")]
+    pub next_node: u32,
+    /// The id that the next array gets.
+    #[prost(uint64, tag = "6")]
+    pub next_array: u64,
+    /// What never changes.
+    #[prost(message, optional, tag = "7")]
+    pub cluster: Option<ClusterBody>,
+    /// The settings.
+    #[prost(message, optional, tag = "8")]
+    pub settings: Option<SettingsBody>,
+    /// The voters.
+    #[prost(message, optional, tag = "9")]
+    pub voters: Option<NumbersBody>,
+    /// Where session ids stand.
+    #[prost(message, optional, tag = "10")]
+    pub sessions: Option<SessionsBody>,
+    /// The target tables.
+    #[prost(message, optional, tag = "11")]
+    pub tables: Option<TablesBody>,
+    /// Nodes.
+    #[prost(message, repeated, tag = "12")]
+    pub nodes: Vec<NodeBody>,
+    /// Numbers of nodes that were forgotten.
+    #[prost(uint32, repeated, tag = "13")]
+    pub gone_nodes: Vec<u32>,
+    /// Tickets.
+    #[prost(message, repeated, tag = "14")]
+    pub tickets: Vec<TicketBody>,
+    /// Keys of tickets that are gone, 32 bytes each.
+    #[prost(bytes = "vec", repeated, tag = "15")]
+    pub gone_tickets: Vec<Vec<u8>>,
+    /// Configs.
+    #[prost(message, repeated, tag = "16")]
+    pub groups: Vec<ConfigBody>,
+    /// Arrays.
+    #[prost(message, repeated, tag = "17")]
+    pub arrays: Vec<ArrayRecordBody>,
+    /// Ids of arrays that were removed.
+    #[prost(uint64, repeated, tag = "18")]
+    pub gone_arrays: Vec<u64>,
+    /// Principals.
+    #[prost(message, repeated, tag = "19")]
+    pub principals: Vec<PrincipalBody>,
+    /// Keys of principals that were removed, 32 bytes each.
+    #[prost(bytes = "vec", repeated, tag = "20")]
+    pub gone_principals: Vec<Vec<u8>>,
+    /// Signing keys.
+    #[prost(message, repeated, tag = "21")]
+    pub issuers: Vec<IssuerBody>,
+    /// Signing keys that are gone, 32 bytes each.
+    #[prost(bytes = "vec", repeated, tag = "22")]
+    pub gone_issuers: Vec<Vec<u8>>,
+}
+
+/// What never changes about a cluster.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ClusterBody {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The root public key, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub root: Vec<u8>,
+    /// There are 2^bits partitions.
+    #[prost(uint32, tag = "3")]
+    pub partition_bits: u32,
+}
+
+/// A node, living or remembered.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct NodeBody {
+    /// What it said of itself.
+    #[prost(message, optional, tag = "1")]
+    pub node: Option<NewNodeBody>,
+    /// The node in its present life.
+    #[prost(uint64, tag = "2")]
+    pub replica: u64,
+    /// Of the process that lives it, 16 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub boot: Vec<u8>,
+    /// That process continued the life of the one before it.
+    #[prost(bool, tag = "4")]
+    pub resumed: bool,
+    /// 1 joining, 2 active, 3 cordoned, 4 draining, 5 drained, 6 evicted, 7 left.
+    #[prost(uint32, tag = "5")]
+    pub state: u32,
+    /// While draining: since when.
+    #[prost(uint64, tag = "6")]
+    pub draining_since_unix_ms: u64,
+    /// While draining: when it should be done.
+    #[prost(uint64, optional, tag = "7")]
+    pub drain_deadline_unix_ms: Option<u64>,
+    /// Whether it answers.
+    #[prost(bool, tag = "8")]
+    pub up: bool,
+    /// When that last changed.
+    #[prost(uint64, tag = "9")]
+    pub up_changed_unix_ms: u64,
+    /// What it wrote down at its clean stop, 32 bytes; empty while it runs.
+    #[prost(bytes = "vec", tag = "10")]
+    pub suspended: Vec<u8>,
+    /// When it was admitted.
+    #[prost(uint64, tag = "11")]
+    pub joined_unix_ms: u64,
+}
+
+/// An array with the token of the request that made it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ArrayRecordBody {
+    /// The array.
+    #[prost(message, optional, tag = "1")]
+    pub array: Option<ArrayInfo>,
+    /// The token.
+    #[prost(fixed64, tag = "2")]
+    pub token: u64,
+}
