@@ -9,7 +9,7 @@ use crate::report::Finding;
 use crate::workspace::Workspace;
 
 /// Crates of the workspace with those that they may depend on. A crate that is not here may not exist.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("holo-core", &[]),
     ("holo-net", &["holo-core"]),
     ("holo-mem", &["holo-core"]),
@@ -27,6 +27,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         "holo-bench",
         &["holo-core", "holo-net", "holo-mem", "holo-exec", "holo-gpu", "holo-node", "holo-client"],
     ),
+    ("holo-sim", &["holo-core"]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,483 @@
+//! The catalog as one actor: the real state machine of `holo-core`, behind habits that its Raft may have.
+//!
+//! Answers come late or not at all, an election leaves a gap, and followers tell old news. What is behind that, the
+//! Raft of the product, is tested elsewhere.
+
+use std::sync::Arc;
+
+use holo_core::catalog::{
+    Answer, Authority, BootId, Command, Liveness, NodeChange, NodeState, Operation, Registration,
+    TableUpdate, TargetTable,
+};
+use holo_core::replication::{
+    ConfigClaim, GroupConfig, GroupId, Mutant, Proposal, ReplicaId, SessionId,
+};
+use holo_core::{Epoch, TableVersion, UnixMillis};
+
+use crate::env::{Env, node_index, node_number};
+use crate::founding;
+use crate::network::{End, MILLISECOND, NODES_MAX};
+use crate::packet::{FromCatalog, Packet, ToCatalog};
+use crate::queue::Time;
+use crate::rng::mix;
+
+/// How often the leader looks who is there.
+pub(crate) const LOOK_EVERY: Time = 100 * MILLISECOND;
+
+/// One change that nodes hear of.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    /// A group has a new config.
+    Config {
+        /// Index of the group.
+        group: usize,
+        /// The config with its proof.
+        claim: ConfigClaim,
+    },
+    /// The current life of every node.
+    Living(Vec<ReplicaId>),
+    /// The wanted holders of all groups.
+    Targets(Vec<(GroupId, Vec<ReplicaId>)>),
+    /// Sessions below this one are over.
+    Expired(SessionId),
+}
+
+/// The catalog.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    state: holo_core::catalog::CatalogState,
+    index: u64,
+    feed: Vec<News>,
+    /// When each of the news was made.
+    times: Vec<Time>,
+    /// The newest config of each group, as published.
+    configs: Vec<ConfigClaim>,
+    /// When each node was last heard.
+    heard: [Time; NODES_MAX],
+    /// Until when nothing is answered.
+    pub(crate) gap_until: Time,
+    /// Changes the places of groups.
+    salt: u64,
+    /// The nodes that the present table was made for.
+    planned_for: u32,
+    /// Lives as last told.
+    living: Vec<ReplicaId>,
+    /// Wanted holders as last told.
+    wanted: Vec<(GroupId, Vec<ReplicaId>)>,
+}
+
+impl Catalog {
+    /// A cluster of the scenario's members with all its groups; `env` gets the groups.
+    pub(crate) fn found(env: &mut Env) -> Self {
+        let mut catalog = Self {
+            state: holo_core::catalog::CatalogState::new(),
+            index: 0,
+            feed: Vec::with_capacity(64),
+            times: Vec::with_capacity(64),
+            configs: Vec::new(),
+            heard: [0; NODES_MAX],
+            gap_until: 0,
+            salt: env.rng.next(),
+            planned_for: 0,
+            living: Vec::new(),
+            wanted: Vec::new(),
+        };
+        let nodes = env.scenario.members + env.scenario.spares;
+        let bits = env.scenario.partition_bits;
+        catalog.must(
+            env,
+            Authority::Nobody,
+            founding::bootstrap(&env.scenario.zones[..nodes], bits),
+        );
+        for node in 0..env.scenario.members {
+            catalog.must(env, Authority::Node(node_number(node)), registration(node, 1));
+        }
+        catalog.plan(env);
+        for (at, class) in env.scenario.classes.clone().into_iter().enumerate() {
+            catalog.must(env, founding::OPERATOR, founding::array(at, class));
+        }
+        env.groups = catalog.state.groups().map(|config| config.group).collect();
+        catalog.feed.clear();
+        catalog.times.clear();
+        catalog.living.clear();
+        catalog.wanted.clear();
+        catalog.configs = catalog.state.groups().map(|config| claim(env, config.clone())).collect();
+        catalog.tell_nodes(env);
+        for group in 0..catalog.configs.len() {
+            let claim = catalog.configs[group].clone();
+            catalog.tell(env, News::Config { group, claim });
+        }
+        catalog.tell_targets(env);
+        catalog
+    }
+
+    /// Every change so far.
+    pub(crate) fn feed(&self) -> &[News] {
+        &self.feed
+    }
+
+    /// The newest config of a group.
+    pub(crate) fn config(&self, group: usize) -> &GroupConfig {
+        &self.configs[group].config
+    }
+
+    /// The newest config of a group with its proof.
+    pub(crate) fn claim(&self, group: usize) -> &ConfigClaim {
+        &self.configs[group]
+    }
+
+    /// How many groups there are.
+    pub(crate) fn groups(&self) -> usize {
+        self.configs.len()
+    }
+
+    /// The wanted holders of a group, primary first.
+    pub(crate) fn targets(&self, group: GroupId) -> &[holo_core::replication::NodeNumber] {
+        let table = self.state.target(group.class.replicas);
+        table.map_or(&[], |table| table.holders(group.partition))
+    }
+
+    /// The current life of a node.
+    pub(crate) fn current(&self, node: usize) -> Option<ReplicaId> {
+        let record = self.state.node(node_number(node))?;
+        (record.incarnation.0 > 0).then(|| record.replica())
+    }
+
+    /// Whether a node is being emptied, or empty.
+    pub(crate) fn is_drained(&self, node: usize) -> bool {
+        let state = self.state.node(node_number(node)).map(|record| record.state);
+        matches!(state, Some(NodeState::Draining { .. } | NodeState::Drained))
+    }
+
+    /// Takes a message of a node.
+    pub(crate) fn deliver(&mut self, env: &mut Env, message: ToCatalog) {
+        if env.now < self.gap_until {
+            return;
+        }
+        match message {
+            ToCatalog::Register { node, boot } => self.register(env, node, boot),
+            ToCatalog::Propose(proposal) => self.propose(env, &proposal),
+            ToCatalog::Poll { replica, known } => {
+                let node = node_index(replica);
+                if node < NODES_MAX && self.current(node) == Some(replica) {
+                    self.heard[node] = env.now;
+                }
+                self.answer(env, node, known);
+            }
+        }
+    }
+
+    /// Judges who is there, and plans when that has changed.
+    pub(crate) fn look(&mut self, env: &mut Env) {
+        let leader = Authority::Node(node_number(0));
+        let down_after = env.scenario.catalog.down_after;
+        let mut verdicts = Vec::new();
+        let mut emptied = Vec::new();
+        for record in self.state.nodes() {
+            let node = node_index(record.replica());
+            let up = env.now < self.heard[node] + down_after;
+            if record.incarnation.0 > 0 && record.up != up {
+                verdicts.push(Liveness { replica: record.replica(), up });
+            }
+            let draining = matches!(record.state, NodeState::Draining { .. });
+            if draining && self.state.groups_of(record.number).is_empty() {
+                emptied.push(record.number);
+            }
+        }
+        if !verdicts.is_empty() {
+            self.perform(env, leader, Operation::SetUp(verdicts));
+        }
+        for node in emptied {
+            self.perform(env, leader, Operation::FinishDrain { node });
+        }
+        if self.planned_for != self.eligible() {
+            self.plan(env);
+        }
+    }
+
+    /// Moves groups about, as a change of the ring does.
+    pub(crate) fn rotate(&mut self, env: &mut Env) {
+        self.salt = env.rng.next();
+        self.plan(env);
+    }
+
+    /// Makes another of each group's holders the first.
+    pub(crate) fn lead(&mut self, env: &mut Env) {
+        let tables = self.state.targets().iter().map(|(replicas, table)| {
+            let mut holders = table.all_holders().to_vec();
+            for set in holders.chunks_exact_mut(usize::from(table.copies())) {
+                let first = env.rng.index(set.len());
+                set.swap(0, first);
+            }
+            (*replicas, holders)
+        });
+        let tables: Vec<_> = tables.collect();
+        self.apply_tables(env, tables);
+    }
+
+    /// Empties a node, or takes it back.
+    pub(crate) fn drain(&mut self, env: &mut Env, node: usize) {
+        let change = if self.is_drained(node) {
+            NodeChange::Undrain
+        } else {
+            NodeChange::Drain { deadline: None }
+        };
+        let node = node_number(node);
+        self.perform(env, founding::OPERATOR, Operation::SetNodeState { node, change });
+    }
+
+    /// Ends all sessions below one.
+    pub(crate) fn expire(&mut self, env: &mut Env, below: SessionId) {
+        let leader = Authority::Node(node_number(0));
+        self.perform(env, leader, Operation::ExpireSessions { below: below.0 });
+    }
+
+    /// Takes a block of sessions from the real counter; the simulator counts within it.
+    pub(crate) fn lease_sessions(&mut self, env: &mut Env, count: u32) -> u64 {
+        let node = node_number(0);
+        let lease = Operation::LeaseSessions { node, count };
+        match self.perform(env, Authority::Node(node), lease) {
+            Answer::Sessions { first, .. } => first,
+            _ => 1,
+        }
+    }
+
+    fn register(&mut self, env: &mut Env, node: usize, boot: u64) {
+        let by = Authority::Node(node_number(node));
+        let answer = self.perform(env, by, registration(node, boot));
+        if let (Answer::Registered { .. }, Some(replica)) = (answer, self.current(node)) {
+            self.heard[node] = env.now;
+            self.reply(env, node, FromCatalog::Registered { boot, replica });
+        }
+    }
+
+    fn propose(&mut self, env: &mut Env, proposal: &Proposal) {
+        let mut wanted = *proposal;
+        if env.plant.is(Mutant::CatalogWithoutCompare)
+            && let Some(config) = self.state.group(proposal.group)
+        {
+            wanted.epoch = config.epoch;
+        }
+        let by = Authority::Node(proposal.by.node);
+        let operation =
+            Operation::ProposeChanges { reporter: proposal.by, proposals: vec![wanted] };
+        let refusal = match self.perform(env, by, operation) {
+            Answer::Proposals(answers) => answers.first().and_then(|answer| answer.refusal),
+            _ => Some(holo_core::catalog::ChangeRefusal::Unknown),
+        };
+        if let Some(refusal) = refusal {
+            env.say(|| format!("catalog refuses {proposal:?}: {refusal}"));
+            let (group, epoch) = (proposal.group, proposal.epoch);
+            self.reply(env, node_index(proposal.by), FromCatalog::Refused { group, epoch });
+        }
+    }
+
+    /// Says how many news there are; a follower that lags knows fewer.
+    fn answer(&mut self, env: &mut Env, node: usize, known: usize) {
+        let lag = if env.healed { 0 } else { env.rng.below(env.scenario.catalog.follower_lag + 1) };
+        let as_of = env.now.saturating_sub(lag);
+        let newest = self.times.partition_point(|made| *made <= as_of);
+        if newest > known {
+            self.reply(env, node, FromCatalog::News { known: newest });
+        }
+    }
+
+    fn reply(&self, env: &mut Env, node: usize, answer: FromCatalog) {
+        let lost = !env.healed && env.rng.chance(env.scenario.catalog.lost_answer_per_mille);
+        if node < NODES_MAX && !lost {
+            env.send(End::Catalog, End::Node(node), Packet::FromCatalog(answer));
+        }
+    }
+
+    fn must(&mut self, env: &mut Env, by: Authority, operation: Operation) {
+        let answer = self.perform(env, by, operation);
+        assert!(!matches!(answer, Answer::Refused(_)), "the cluster was not founded: {answer:?}");
+    }
+
+    /// Applies a command to the real state, and tells what came of it.
+    fn perform(&mut self, env: &mut Env, by: Authority, operation: Operation) -> Answer {
+        let before = self.state.version();
+        let table = self.state.table_version();
+        self.index += 1;
+        let at = UnixMillis(1_000_000 + env.now / MILLISECOND);
+        let answer = self.state.apply(self.index, Command { at, by, operation });
+        let Some(changes) = self.state.changes_since(before) else { return answer };
+        let known = self.feed.len();
+        if !changes.nodes().is_empty() {
+            self.tell_nodes(env);
+        }
+        if self.configs.len() == env.groups.len() {
+            for config in changes.groups() {
+                self.publish(env, config.clone());
+            }
+        }
+        if self.state.table_version() != table || !changes.nodes().is_empty() {
+            self.tell_targets(env);
+        }
+        if let Some(below) = changes.sessions_expired_below().filter(|below| *below > 0) {
+            self.tell(env, News::Expired(SessionId(below)));
+        }
+        if self.feed.len() > known && env.now > 0 {
+            self.spread(env);
+        }
+        answer
+    }
+
+    fn publish(&mut self, env: &mut Env, mut config: GroupConfig) {
+        let Some(group) = env.group_index(config.group) else { return };
+        let last = &self.configs[group].config;
+        if env.plant.is(Mutant::UncleanElection) && config.lost {
+            // The planted bug: whoever is being brought up becomes the group's data.
+            if let Some(learner) = last.learners.iter().find(|it| self.is_present(**it)) {
+                config = GroupConfig {
+                    primary: *learner,
+                    in_sync: vec![*learner],
+                    learners: Vec::new(),
+                    lost: false,
+                    epoch: Epoch(last.epoch.0 + 1),
+                    group: config.group,
+                };
+            }
+        }
+        if config.epoch <= last.epoch {
+            return;
+        }
+        env.say(|| format!("catalog: group {group} {config:?}"));
+        env.touch(group);
+        let claim = claim(env, config);
+        self.configs[group] = claim.clone();
+        self.tell(env, News::Config { group, claim });
+    }
+
+    fn is_present(&self, replica: ReplicaId) -> bool {
+        self.state.node(replica.node).is_some_and(|record| record.replica() == replica)
+    }
+
+    /// Tells every node that there are news, as far as the network carries it.
+    fn spread(&mut self, env: &mut Env) {
+        for node in 0..NODES_MAX {
+            if self.current(node).is_some() {
+                self.answer(env, node, 0);
+            }
+        }
+    }
+
+    fn tell(&mut self, env: &Env, news: News) {
+        self.feed.push(news);
+        self.times.push(env.now);
+    }
+
+    fn tell_nodes(&mut self, env: &Env) {
+        let living = self.state.nodes().filter(|record| record.incarnation.0 > 0);
+        let living: Vec<ReplicaId> = living.map(|record| record.replica()).collect();
+        if living != self.living {
+            self.living.clone_from(&living);
+            self.tell(env, News::Living(living));
+        }
+    }
+
+    fn tell_targets(&mut self, env: &Env) {
+        let wanted = env.groups.iter().map(|group| {
+            let holders = self.targets(*group).iter();
+            let current = holders.filter_map(|number| {
+                let record = self.state.node(*number)?;
+                (record.incarnation.0 > 0).then(|| record.replica())
+            });
+            (*group, current.collect())
+        });
+        let wanted: Vec<(GroupId, Vec<ReplicaId>)> = wanted.collect();
+        if wanted != self.wanted {
+            self.wanted.clone_from(&wanted);
+            self.tell(env, News::Targets(wanted));
+        }
+    }
+
+    /// Nodes that may hold something and answer, as bits.
+    fn eligible(&self) -> u32 {
+        let nodes = self.state.nodes();
+        let eligible = nodes.filter(|it| it.state.may_hold() && it.up && it.incarnation.0 > 0);
+        eligible.fold(0, |bits, record| bits | 1 << node_index(record.replica()))
+    }
+
+    /// Places every group anew over the nodes that may hold it: those with the highest random weight, from different
+    /// zones as far as there are some.
+    fn plan(&mut self, env: &mut Env) {
+        self.planned_for = self.eligible();
+        let nodes: Vec<usize> =
+            (0..NODES_MAX).filter(|node| self.planned_for >> node & 1 == 1).collect();
+        if nodes.is_empty() {
+            return;
+        }
+        let mut sizes: Vec<u8> = env.scenario.classes.iter().map(|class| class.replicas).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        let tables = sizes.iter().map(|replicas| {
+            let width = usize::from(*replicas).min(nodes.len());
+            let holders = (0..1u32 << env.scenario.partition_bits).flat_map(|partition| {
+                let place = mix(self.salt ^ u64::from(partition) << 8 ^ u64::from(*replicas));
+                self.choose(&nodes, &env.scenario.zones, place, width)
+            });
+            (*replicas, holders.collect::<Vec<_>>())
+        });
+        let tables = tables.collect();
+        self.apply_tables(env, tables);
+    }
+
+    fn choose(
+        &self,
+        nodes: &[usize],
+        zones: &[u8; NODES_MAX],
+        place: u64,
+        width: usize,
+    ) -> Vec<holo_core::replication::NodeNumber> {
+        let mut order = nodes.to_vec();
+        order.sort_by_key(|node| mix(place ^ (*node as u64) << 40));
+        let mut chosen: Vec<usize> = Vec::with_capacity(width);
+        for spread in [true, false] {
+            for node in &order {
+                let same_zone = chosen.iter().any(|other| zones[*other] == zones[*node]);
+                if chosen.len() < width && !chosen.contains(node) && !(spread && same_zone) {
+                    chosen.push(*node);
+                }
+            }
+        }
+        chosen.into_iter().map(node_number).collect()
+    }
+
+    fn apply_tables(
+        &mut self,
+        env: &mut Env,
+        tables: Vec<(u8, Vec<holo_core::replication::NodeNumber>)>,
+    ) {
+        let partitions = 1usize << env.scenario.partition_bits;
+        let tables = tables.into_iter().filter_map(|(replicas, holders)| {
+            let copies = u8::try_from(holders.len() / partitions).ok()?;
+            TargetTable::new(copies, holders).ok().map(|table| (replicas, table))
+        });
+        let base_version = self.state.table_version();
+        let update = TableUpdate {
+            base_version,
+            version: TableVersion(base_version.0 + 1),
+            tables: tables.collect(),
+        };
+        let leader = Authority::Node(node_number(0));
+        self.perform(env, leader, Operation::ApplyTable(update));
+    }
+}
+
+fn claim(env: &Env, config: GroupConfig) -> ConfigClaim {
+    let proof = env.proofs.prove(&config);
+    ConfigClaim { config: Arc::new(config), proof }
+}
+
+fn registration(node: usize, boot: u64) -> Operation {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&boot.to_le_bytes());
+    Operation::Register(Registration {
+        node: node_number(node),
+        boot: BootId(id),
+        agent: String::new(),
+        address: String::new(),
+        resumes: None,
+    })
+}

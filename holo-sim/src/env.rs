@@ -1,0 +1,137 @@
+//! What every part of a run shares: time, the queue, the network, the log and the checks.
+
+use holo_core::replication::{GroupId, NodeNumber, ReplicaId};
+
+use crate::history::History;
+use crate::mutant::Plant;
+use crate::network::{End, Network};
+use crate::packet::{Event, Packet};
+use crate::proof::KeyedProof;
+use crate::queue::{Queue, Time};
+use crate::rng::Rng;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+use crate::watch::Watch;
+
+/// The surroundings of nodes, clients and the catalog.
+#[derive(Debug)]
+pub(crate) struct Env {
+    /// True time.
+    pub(crate) now: Time,
+    /// What will happen.
+    pub(crate) queue: Queue<Event>,
+    /// Between everyone.
+    pub(crate) network: Network,
+    /// What happened.
+    pub(crate) trace: Trace,
+    /// What must not happen.
+    pub(crate) watch: Watch,
+    /// What clients saw.
+    pub(crate) history: History,
+    /// What the seed means.
+    pub(crate) scenario: Scenario,
+    /// The bug that is planted, if any.
+    pub(crate) plant: Plant,
+    /// Draws of the drivers.
+    pub(crate) rng: Rng,
+    /// The groups, by their index.
+    pub(crate) groups: Vec<GroupId>,
+    /// The catalog's certificates.
+    pub(crate) proofs: KeyedProof,
+    /// Faults are over.
+    pub(crate) healed: bool,
+    /// Writes that were acknowledged in this step: their copies are counted after it.
+    pub(crate) acknowledged: Vec<Acknowledged>,
+    /// Groups that this step may have changed on some node, as bits.
+    pub(crate) touched: u32,
+    /// Messages that a forger has seen.
+    pub(crate) overheard: Vec<Overheard>,
+    /// The next unused session.
+    pub(crate) next_session: u64,
+}
+
+/// A write that a node has just called done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acknowledged {
+    /// Index of the group.
+    pub(crate) group: usize,
+    /// Where it stands in the log.
+    pub(crate) seq: holo_core::group::Seq,
+}
+
+/// A message between machines that somebody listened to.
+#[derive(Clone, Debug)]
+pub(crate) struct Overheard {
+    /// Who sent it.
+    pub(crate) from: ReplicaId,
+    /// To whom.
+    pub(crate) to: ReplicaId,
+    /// What.
+    pub(crate) message: holo_core::replication::Message,
+}
+
+/// Messages that a forger remembers.
+const OVERHEARD_MAX: usize = 64;
+
+impl Env {
+    /// Sends a message by the network.
+    pub(crate) fn send(&mut self, from: End, to: End, packet: Packet) {
+        let arrivals = self.network.send(self.now, from, to);
+        let Some(first) = arrivals.first else {
+            self.say(|| format!("{} -> {} lost", Name(from), Name(to)));
+            return;
+        };
+        if let Some(second) = arrivals.second {
+            self.queue.push(second, Event::Deliver { from, to, packet: packet.clone() });
+        }
+        self.queue.push(first, Event::Deliver { from, to, packet });
+    }
+
+    /// Remembers a message for forgers.
+    pub(crate) fn overhear(&mut self, overheard: impl FnOnce() -> Overheard) {
+        if self.overheard.len() < OVERHEARD_MAX {
+            self.overheard.push(overheard());
+        } else if self.rng.chance(100) {
+            let at = self.rng.index(OVERHEARD_MAX);
+            self.overheard[at] = overheard();
+        }
+    }
+
+    /// Adds a line to the readable log.
+    pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
+        self.trace.say(self.now, line);
+    }
+
+    /// Index of a group.
+    pub(crate) fn group_index(&self, group: GroupId) -> Option<usize> {
+        self.groups.iter().position(|known| *known == group)
+    }
+
+    /// Marks a group as changed.
+    pub(crate) fn touch(&mut self, group: usize) {
+        self.touched |= 1 << group;
+    }
+}
+
+/// Index of a replica's node; one beyond all nodes for a replica that nobody is.
+pub(crate) fn node_index(replica: ReplicaId) -> usize {
+    usize::try_from(replica.node.0).map_or(usize::MAX, |number| number.wrapping_sub(1))
+}
+
+/// Number of the node with an index; numbers begin with 1.
+pub(crate) fn node_number(index: usize) -> NodeNumber {
+    NodeNumber(u32::try_from(index + 1).unwrap_or(u32::MAX))
+}
+
+/// An end of a link for people.
+pub(crate) struct Name(pub(crate) End);
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            End::Node(index) => write!(f, "node {}", index + 1),
+            End::Client(index) => write!(f, "client {index}"),
+            End::Catalog => f.write_str("catalog"),
+        }
+    }
+}
