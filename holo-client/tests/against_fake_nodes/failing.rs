@@ -7,7 +7,7 @@ use std::time::Duration;
 use holo_client::{Cluster, ErrorCode, NodeId, PublicKey};
 use holo_core::wire::Kind;
 
-use super::fake::{CLUSTER, ELEMS, FakeNode, Fault, SHARD_ELEMS};
+use super::fake::{CLUSTER, ELEMS, FakeNode, Fault, PATIENCE, SHARD_ELEMS, WHILE};
 use super::open;
 
 /// Where a dead node was: bound, so that nobody else takes the port, and silent.
@@ -40,7 +40,7 @@ impl Dead {
 /// A cluster whose directory died before we came.
 async fn without_directory(node: &FakeNode, dead: &Dead) -> Cluster {
     node.knows(&[dead.member(), (node.key(), node.address())]);
-    let options = node.options(CLUSTER).connect_timeout(Duration::from_millis(300));
+    let options = node.options(CLUSTER).connect_timeout(WHILE);
     Cluster::connect(options).await.unwrap()
 }
 
@@ -65,7 +65,7 @@ async fn when_the_directory_ends_another_member_answers_for_it() {
     let members = [(directory.key(), directory.address()), (other.key(), other.address())];
     directory.knows(&members);
     other.knows(&members);
-    let options = directory.options(CLUSTER).connect_timeout(Duration::from_millis(300));
+    let options = directory.options(CLUSTER).connect_timeout(WHILE);
     let cluster = Cluster::connect(options).await.unwrap();
     cluster.open_any("a").await.unwrap();
     assert_eq!((directory.count(Kind::ArrayInfo), other.count(Kind::ArrayInfo)), (1, 0));
@@ -78,13 +78,11 @@ async fn when_the_directory_ends_another_member_answers_for_it() {
 async fn a_handshake_ends_with_the_time_of_the_request() {
     let (node, dead) = (FakeNode::start(Fault::None), Dead::new());
     node.knows(&[(node.key(), node.address()), dead.member()]);
-    let options = node
-        .options(CLUSTER)
-        .connect_timeout(Duration::from_secs(600))
-        .request_timeout(Duration::from_millis(300));
+    let options =
+        node.options(CLUSTER).connect_timeout(Duration::from_secs(600)).request_timeout(WHILE);
     let cluster = Cluster::connect(options).await.unwrap();
     let asked = cluster.shutdown(NodeId(Dead::KEY), true);
-    let refused = tokio::time::timeout(Duration::from_secs(60), asked).await.unwrap().unwrap_err();
+    let refused = tokio::time::timeout(PATIENCE, asked).await.unwrap().unwrap_err();
     assert_eq!(refused.code(), ErrorCode::Unreachable);
 }
 
@@ -92,7 +90,7 @@ async fn a_handshake_ends_with_the_time_of_the_request() {
 async fn all_who_wait_for_a_dead_node_share_one_handshake_and_its_end() {
     let (node, dead) = (FakeNode::start(Fault::None), Dead::new());
     node.knows(&[(node.key(), node.address()), dead.member()]);
-    let options = node.options(CLUSTER).connect_timeout(Duration::from_millis(500));
+    let options = node.options(CLUSTER).connect_timeout(WHILE);
     let cluster = Cluster::connect(options).await.unwrap();
     let asked = (0..20).map(|_| cluster.shutdown(NodeId(Dead::KEY), true));
     for refused in futures_util::future::join_all(asked).await {

@@ -24,6 +24,10 @@ use prost::Message;
 pub const ELEMS: u64 = 200_000;
 pub const SHARD_ELEMS: u64 = 65_536;
 pub const CLUSTER: ClusterId = ClusterId([7; 32]);
+/// Long enough for a machine that is busy elsewhere; no test waits for it unless it fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long tests wait for the dead. The living, who have the same time, must manage on a busy machine.
+pub const WHILE: Duration = Duration::from_secs(3);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What the node does wrong.
@@ -83,8 +87,9 @@ impl FakeNode {
         });
         let listen = "127.0.0.1:0".parse().unwrap();
         let service: Arc<dyn Service> = Arc::new(Answers(Arc::clone(&state)));
-        let endpoint =
-            Endpoint::bind(EndpointOptions::new(listen, identity), Some(service)).unwrap();
+        let mut options = EndpointOptions::new(listen, identity);
+        options.handshake_timeout = PATIENCE;
+        let endpoint = Endpoint::bind(options, Some(service)).unwrap();
         let node = Self { state, endpoint, key, folder: tempfile::tempdir().unwrap() };
         node.knows(&[(key, node.address())]);
         node
@@ -107,7 +112,10 @@ impl FakeNode {
 
     /// The same without an address.
     pub fn identified(&self, cluster: ClusterId) -> Options {
-        Options::new().identity(self.identity(cluster))
+        Options::new()
+            .identity(self.identity(cluster))
+            .connect_timeout(PATIENCE)
+            .request_timeout(PATIENCE)
     }
 
     pub fn address(&self) -> String {

@@ -7,9 +7,8 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use fake::{CLUSTER, ELEMS, FakeNode, Fault, SHARD_ELEMS};
+use fake::{CLUSTER, ELEMS, FakeNode, Fault, PATIENCE, SHARD_ELEMS, WHILE};
 use holo_client::{
     AxisIndex, Cluster, ErrorCode, Options, PublicKey, Selection, SharedArray, Slice,
 };
@@ -143,10 +142,10 @@ async fn a_busy_node_is_asked_again() {
 #[tokio::test]
 async fn a_node_that_never_answers_costs_the_deadline_and_no_more() {
     let node = FakeNode::start(Fault::Hangs);
-    let options = node.options(CLUSTER).request_timeout(Duration::from_millis(300));
+    let options = node.options(CLUSTER).request_timeout(WHILE);
     let cluster = Cluster::connect(options).await.unwrap();
     let array = cluster.open::<i64>("a").await.unwrap();
-    let waited = tokio::time::timeout(Duration::from_secs(20), array.get(1)).await.unwrap();
+    let waited = tokio::time::timeout(PATIENCE, array.get(1)).await.unwrap();
     let error = waited.unwrap_err();
     assert_eq!(error.code(), ErrorCode::DeadlineExceeded);
     assert!(error.is_outcome_unknown());
@@ -158,8 +157,7 @@ async fn an_address_where_nobody_listens_is_unreachable() {
     // A socket that is bound and silent: nobody else can take its port meanwhile.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
-    let dead =
-        node.identified(CLUSTER).address(address).connect_timeout(Duration::from_millis(300));
+    let dead = node.identified(CLUSTER).address(address).connect_timeout(WHILE);
     let refused = Cluster::connect(dead.clone()).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::Unreachable);
     assert!(refused.is_retryable());
