@@ -7,6 +7,7 @@ mod bench;
 mod deps;
 mod report;
 mod shell;
+mod sim;
 mod steps;
 mod tidy;
 mod workspace;
@@ -21,7 +22,8 @@ const HELP: &str = "\
 cargo xtask test [--only STEP]... [--skip STEP]...   every check, in order; --list names the steps
 cargo xtask tidy [--pin]                             house rules; --pin renews the format pins in docs/
 cargo xtask deps                                     which crate may depend on which
-cargo xtask bench [ARGS]...                          builds and runs holo-bench with ARGS";
+cargo xtask bench [ARGS]...                          builds and runs holo-bench with ARGS
+cargo xtask sim --minutes N [--jobs J] [--from SEED] simulates clusters under faults, seed after seed";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +55,7 @@ fn run(args: &[String]) -> Result<bool> {
             Ok(true)
         }
         ["deps"] => Ok(found_nothing(&deps::check(&Workspace::find()?)?)),
+        ["sim", options @ ..] => sim::run(&Workspace::find()?, options),
         ["bench", arguments @ ..] => bench::run(&Workspace::find()?, arguments),
         [other, ..] => bail!("no task {other:?}; there are:\n{HELP}"),
     }

@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 
 use crate::report::{self, Finding, Level, Outcome};
 use crate::workspace::Workspace;
-use crate::{deps, tidy};
+use crate::{deps, sim, tidy};
 
 /// One check.
 struct Step {
@@ -23,7 +23,7 @@ struct Step {
 }
 
 /// Cheap ones first; each builds on what the ones before it built.
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step { name: "bootstrap", about: "install what is missing", run: bootstrap::run },
     Step { name: "fmt", about: "rustfmt changes nothing", run: rust::fmt },
     Step { name: "tidy", about: "house rules", run: |it| count(&tidy::check(it)?) },
@@ -39,6 +39,11 @@ const STEPS: [Step; 14] = [
         name: "test",
         about: "unit tests, integration tests, examples in the documentation",
         run: rust::test,
+    },
+    Step {
+        name: "sim",
+        about: "clusters under faults, seed by seed, and planted bugs",
+        run: sim::step,
     },
     Step { name: "gpu", about: "GPU tests, which may not skip here", run: rust::gpu },
     Step { name: "release", about: "the optimised binaries", run: product::release },
