@@ -127,7 +127,7 @@ impl Dev {
         let ready: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(ready["version"], 1, "{line}");
         let addresses = ready["addresses"].as_array().unwrap();
-        Self {
+        let cluster = Self {
             addresses: addresses
                 .iter()
                 .map(|address| address.as_str().unwrap().to_owned())
@@ -135,7 +135,25 @@ impl Dev {
             identity: ready["identity"].as_str().unwrap().into(),
             child,
             stdin,
+        };
+        cluster.await_links();
+        cluster
+    }
+
+    /// Waits for the links between the nodes: an array that is made right after a slow start would find one missing.
+    fn await_links(&self) {
+        let nodes = self.addresses.len();
+        let wanted = nodes * (nodes - 1) / 2;
+        let is_node = |end: &Value| end.as_str().is_some_and(|name| !name.contains(' '));
+        for _ in 0..100 {
+            let status = self.run(&["status", "-o", "json"]).json();
+            let links = status["links"].as_array().unwrap();
+            let open = links.iter().filter(|link| is_node(&link["from"]) && is_node(&link["to"]));
+            if open.count() == wanted {
+                return;
+            }
         }
+        panic!("the nodes do not find each other");
     }
 
     /// `holo` with the environment to use this cluster.

@@ -82,7 +82,7 @@ async fn a_node_that_restarts_reports_its_shards_as_lost_and_never_as_zeros() {
     for restarted in [2, 0] {
         harness.stop(restarted).await;
         harness.restart(restarted);
-        let cluster = harness.client().await;
+        let cluster = harness.client_at_once().await;
         let array = harness
             .until("the restarted node knows the array again", async || {
                 cluster.open::<i64>("t/a").await.ok()
@@ -128,7 +128,11 @@ async fn a_directory_node_that_restarts_gives_no_id_that_others_remember() {
     }
     harness.stop(0).await;
     harness.restart(0);
-    let cluster = harness.client().await;
-    let fresh = cluster.array("t/fresh").shape([10]).create::<u8>().await.unwrap();
+    let cluster = harness.client_at_once().await;
+    let fresh = harness
+        .until("the link is open again", async || {
+            cluster.array("t/fresh").shape([10]).create::<u8>().await.ok()
+        })
+        .await;
     assert!(fresh.descriptor().id.0 > 5, "{:?}", fresh.descriptor().id);
 }

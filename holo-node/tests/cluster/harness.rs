@@ -8,6 +8,9 @@ use holo_node::dev::{DevCluster, DevOptions, prepare};
 use holo_node::{Config, Node};
 use tempfile::TempDir;
 
+/// Long enough for a machine that is busy elsewhere; no test waits for it unless it fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Nodes that run in this process.
 pub(crate) struct Harness {
     pub(crate) prepared: DevCluster,
@@ -39,8 +42,24 @@ impl Harness {
         Self { prepared, nodes, dir }
     }
 
-    /// A client with the identity that `prepare` made.
+    /// A client with the identity that `prepare` made. All nodes have to run; it waits for the links between them, or
+    /// an array that is made right after a slow start would find one missing.
     pub(crate) async fn client(&self) -> Cluster {
+        let cluster = self.client_at_once().await;
+        let others = self.nodes.len() - 1;
+        if others > 0 {
+            self.until("the directory node has a link to every other node", async || {
+                let directory = cluster.status().await.into_iter().next()?.outcome.ok()?;
+                let open = directory.links.iter().filter(|link| link.role == "node").count();
+                (open == others).then_some(())
+            })
+            .await;
+        }
+        cluster
+    }
+
+    /// The same without the wait.
+    pub(crate) async fn client_at_once(&self) -> Cluster {
         self.client_as(&self.prepared.client_identity).await.unwrap()
     }
 
@@ -48,7 +67,7 @@ impl Harness {
     pub(crate) async fn client_as(&self, identity: &Path) -> holo_client::Result<Cluster> {
         let addresses = self.prepared.addresses.iter().map(ToString::to_string);
         let options = Options::new().addresses_from(addresses).identity(PathBuf::from(identity));
-        Cluster::connect(options.connect_timeout(Duration::from_secs(5))).await
+        Cluster::connect(options.connect_timeout(PATIENCE)).await
     }
 
     /// Stops one node; its memory is gone.
@@ -62,17 +81,21 @@ impl Harness {
         self.nodes[index] = Some(start_node(&self.prepared.configs[index]));
     }
 
-    /// Waits until `done` says so, asking again and again; fails after 20 s.
+    /// Waits until `done` says so, asking again and again; fails when it takes longer than [`PATIENCE`].
     pub(crate) async fn until<T>(&self, what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
-        for _ in 0..400 {
-            if let Some(value) = done().await {
-                return value;
+        let asking = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(50));
+            loop {
+                looks.tick().await;
+                if let Some(value) = done().await {
+                    return value;
+                }
             }
-            tokio::time::timeout(Duration::from_millis(50), std::future::pending::<()>())
-                .await
-                .unwrap_err();
+        };
+        match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(value) => value,
+            Err(_elapsed) => panic!("not within {PATIENCE:?}: {what}"),
         }
-        panic!("not within 20 s: {what}");
     }
 }
 

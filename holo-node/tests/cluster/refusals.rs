@@ -10,7 +10,7 @@ use holo_core::{ClusterId, Epoch, Failure, PublicKey, Role, UnixMillis};
 use holo_net::{Connection, Endpoint, EndpointOptions, Expected, Identity, Request};
 use prost::Message;
 
-use crate::harness::Harness;
+use crate::harness::{Harness, PATIENCE};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Certificates are made for an hour from the real now; tests only need any time.
@@ -27,7 +27,7 @@ async fn connect(
     let options = EndpointOptions::new("127.0.0.1:0".parse().unwrap(), identity);
     let endpoint = Endpoint::bind(options, None).unwrap();
     let expected = Expected { key: None, role: Role::Node };
-    let connection = endpoint.connect(address, expected, Duration::from_secs(5)).await?;
+    let connection = endpoint.connect(address, expected, PATIENCE).await?;
     Ok((endpoint, connection))
 }
 
@@ -37,7 +37,7 @@ async fn call(
     body: impl Message,
     epoch: Epoch,
 ) -> Result<bytes::Bytes, Failure> {
-    let mut request = Request::new(kind, Duration::from_secs(5), body.encode_to_vec());
+    let mut request = Request::new(kind, PATIENCE, body.encode_to_vec());
     request.epoch = epoch;
     connection.call(request).await
 }
@@ -207,7 +207,7 @@ async fn module_bytes_under_another_hash_are_refused() {
     let (_endpoint, connection) = connect(client, harness.prepared.addresses[0]).await.unwrap();
     let bytes = bytes::Bytes::from(wat::parse_str("(module)").unwrap());
     let head = ModulePush { module: blake3::hash(b"something else").as_bytes().to_vec() };
-    let request = Request::new(Kind::ModulePush, Duration::from_secs(5), head.encode_to_vec());
+    let request = Request::new(Kind::ModulePush, PATIENCE, head.encode_to_vec());
     let refused = connection.bulk(request, vec![bytes]).await.map(|_reply| ()).unwrap_err();
     assert_eq!(refused.code, ErrorCode::Corrupt);
 }

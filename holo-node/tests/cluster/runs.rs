@@ -80,7 +80,7 @@ async fn a_run_whose_requester_left_is_stopped() {
     let task = cluster.task(noop).grant("result");
     let calls = (0..4).map(|_| task.call(&b"x"[..]));
     let answered =
-        tokio::time::timeout(Duration::from_secs(20), futures_util::future::join_all(calls));
+        tokio::time::timeout(Duration::from_secs(25), futures_util::future::join_all(calls));
     assert!(answered.await.unwrap().iter().all(Result::is_ok));
 }
 
