@@ -128,16 +128,16 @@ pub const CONFIG_PROOF_BYTES_MAX: usize = 4 << 10;
 
 /// Arrays in the catalog.
 pub const CATALOG_ARRAYS_MAX: usize = 200_000;
-/// Bytes of one command of the catalog: the target tables of the largest ring.
-pub const CATALOG_COMMAND_BYTES_MAX: usize = 32 << 20;
-/// Bytes of one answer of the catalog.
-pub const CATALOG_ANSWER_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one command of the catalog, and of its answer: what fits with its wrapping into one small message.
+pub const CATALOG_COMMAND_BYTES_MAX: usize = BODY_BYTES_MAX as usize - (16 << 10);
+/// Holders that one target table names, so that it fits into one command: 3 copies of 2^17 partitions do.
+pub const TARGET_SLOTS_MAX: usize = 480_000;
 /// Bytes of the catalog's whole state.
 pub const CATALOG_STATE_BYTES_MAX: usize = 1 << 30;
 /// Things whose changes the catalog remembers for its followers; who lags further gets the whole state.
 pub const CATALOG_CHANGES_MAX: usize = 1 << 18;
 /// Config changes that one node proposes in one command.
-pub const PROPOSALS_MAX: usize = 1 << 16;
+pub const PROPOSALS_MAX: usize = 4096;
 /// Tickets that are open at once.
 pub const TICKETS_MAX: usize = 1024;
 /// Nodes that have gone and are remembered.
@@ -154,3 +154,9 @@ pub const GRANT_PATTERN_BYTES_MAX: usize = 256;
 pub const SESSIONS_LEASED_MAX: u32 = 1 << 20;
 /// Signing keys of the catalog that are known at once.
 pub const ISSUERS_MAX: usize = 64;
+/// Proposers that wait for one and the same request.
+pub const TICKETS_PER_ENTRY_MAX: usize = 64;
+/// Operations of one group that the driver has to apply at the same time.
+pub const GROUP_APPLIES_MAX: usize = 1024;
+/// Groups whose wanted holders one host remembers: two classes of every partition.
+pub const HOST_TARGETS_MAX: usize = 2 << 20;

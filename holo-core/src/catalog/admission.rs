@@ -5,6 +5,7 @@ use crate::catalog::command::{
     Admission, Answer, Authority, Bootstrap, NewNode, NewTicket, Registration, Settings,
 };
 use crate::catalog::nodes::{BootId, ManifestId, NodeRecord, NodeState, Ticket, check_member};
+use crate::catalog::planner::check_copies;
 use crate::catalog::principals::check_principal;
 use crate::catalog::state::CatalogState;
 use crate::catalog::statement::{is_signed_by, join_statement};
@@ -322,12 +323,9 @@ fn check_bootstrap(first: &Bootstrap) -> Result<(), Failure> {
         return refuse(format!("a cluster's name has 1 to {} bytes", limits::NODE_NAME_BYTES_MAX));
     }
     if first.partition_bits > limits::PARTITION_BITS_MAX {
-        return refuse(format!(
-            "2^{} partitions; at most 2^{} are possible",
-            first.partition_bits,
-            limits::PARTITION_BITS_MAX
-        ));
+        return refuse(format!("2^{} partitions", first.partition_bits));
     }
+    check_copies(first.settings.replicas_default, first.partition_bits)?;
     if first.founders.is_empty() || first.founders.len() > limits::NODES_MAX {
         return refuse(format!("a cluster of {} nodes", first.founders.len()));
     }

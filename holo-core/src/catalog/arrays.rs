@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use crate::catalog::changes::Subject;
 use crate::catalog::command::{Answer, Authority};
+use crate::catalog::planner::check_copies;
 use crate::catalog::state::CatalogState;
 use crate::replication::Class;
 use crate::wire::{Allocate, ArrayRef};
@@ -182,6 +183,7 @@ impl CatalogState {
             asked => asked,
         };
         let class = Class::new(replicas, min_in_sync.max(1))?;
+        check_copies(class.replicas, self.partition_bits)?;
         if usize::from(class.min_in_sync) > nodes {
             let message = format!("{} copies in sync on {nodes} nodes", class.min_in_sync);
             return Err(Failure::new(ErrorCode::OutOfCapacity, message)

@@ -229,7 +229,7 @@ pub struct TableUpdate {
     pub base_version: TableVersion,
     /// The version of these tables; above `base_version`.
     pub version: TableVersion,
-    /// A table per number of copies. Numbers that are not here keep none; those of classes in use must be here.
+    /// Tables by copies wanted; those that are not here stay as they are.
     pub tables: BTreeMap<u8, TargetTable>,
 }
 

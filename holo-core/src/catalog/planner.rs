@@ -31,18 +31,22 @@ pub struct Plan {
     pub moves: Vec<Move>,
     /// Bytes that will be copied, estimated from the arrays' sizes.
     pub bytes: u64,
-    /// The tables are those of the base already.
-    pub unchanged: bool,
+    /// Copies of the tables that are not those of the base.
+    pub changed: BTreeSet<u8>,
 }
 
 impl Plan {
-    /// The command's content that applies it.
-    pub fn into_update(self) -> TableUpdate {
-        TableUpdate {
-            base_version: self.base_version,
-            version: TableVersion(self.base_version.0 + 1),
-            tables: self.tables,
-        }
+    /// The contents of the commands that apply it, in order: one for each table that changes, so that each fits into a
+    /// command. When one is refused, somebody else was faster: plan again.
+    pub fn updates(&self) -> Vec<TableUpdate> {
+        let changed = self.tables.iter().filter(|(replicas, _)| self.changed.contains(replicas));
+        let updates =
+            (self.base_version.0..).zip(changed).map(|(base, (replicas, table))| TableUpdate {
+                base_version: TableVersion(base),
+                version: TableVersion(base + 1),
+                tables: BTreeMap::from([(*replicas, table.clone())]),
+            });
+        updates.collect()
     }
 }
 
@@ -101,17 +105,31 @@ pub(super) fn plan_without(
     wanted.extend(state.targets.keys());
     let mut tables = BTreeMap::new();
     for replicas in wanted {
-        if !(1..=limits::REPLICAS_MAX).contains(&usize::from(replicas)) {
-            return Err(Failure::new(ErrorCode::InvalidArgument, format!("{replicas} copies")));
-        }
+        check_copies(replicas, state.partition_bits)?;
         let previous = state.targets.get(&replicas);
         let planner = Planner { bits: state.partition_bits, replicas, candidates: &candidates };
         tables.insert(replicas, planner.settle(previous)?);
     }
     let moves = moves(state, &tables);
     let bytes = estimate(state, &moves);
-    let unchanged = tables == state.targets;
-    Ok(Plan { base_version: state.table_version, tables, moves, bytes, unchanged })
+    let is_new =
+        |(replicas, table): &(&u8, &TargetTable)| state.targets.get(replicas) != Some(table);
+    let changed = tables.iter().filter(is_new).map(|(replicas, _)| *replicas).collect();
+    Ok(Plan { base_version: state.table_version, tables, moves, bytes, changed })
+}
+
+/// Refuses numbers of copies that there cannot be, or not in so many partitions.
+pub(super) fn check_copies(replicas: u8, partition_bits: u8) -> Result<(), Failure> {
+    let slots = usize::from(replicas) << partition_bits;
+    if replicas == 0
+        || usize::from(replicas) > limits::REPLICAS_MAX
+        || slots > limits::TARGET_SLOTS_MAX
+    {
+        let message = format!("{replicas} copies in 2^{partition_bits} partitions");
+        return Err(Failure::new(ErrorCode::InvalidArgument, message)
+            .help("ask for fewer copies; a cluster of fewer partitions can have more"));
+    }
+    Ok(())
 }
 
 /// A node that may be in a table.

@@ -30,7 +30,7 @@ impl TargetTable {
         let whole = width > 0 && holders.len().is_multiple_of(width);
         if !whole
             || width > limits::REPLICAS_MAX
-            || holders.len() > width << limits::PARTITION_BITS_MAX
+            || holders.len() > limits::TARGET_SLOTS_MAX
         {
             return refuse(format!("a target table of {} holders, {copies} each", holders.len()));
         }
@@ -75,7 +75,10 @@ impl CatalogState {
         if self.check_voter(by).is_err() {
             self.check_verb(by, Verb::Config, CLUSTER)?;
         }
-        if update.version == self.table_version && update.tables == self.targets {
+        let mut these = update.tables.iter();
+        if update.version == self.table_version
+            && these.all(|(replicas, table)| self.targets.get(replicas) == Some(table))
+        {
             return Ok(Answer::Done);
         }
         if update.base_version != self.table_version || update.version <= update.base_version {
@@ -89,21 +92,13 @@ impl CatalogState {
         }
         self.check_tables(&update)?;
         self.table_version = update.version;
-        self.targets = update.tables;
+        self.targets.extend(update.tables);
         self.touch(Subject::Table);
         Ok(Answer::Done)
     }
 
     fn check_tables(&self, update: &TableUpdate) -> Result<(), Failure> {
         let refuse = |why: String| Err(Failure::new(ErrorCode::InvalidArgument, why));
-        for class in self.classes() {
-            if !update.tables.contains_key(&class.replicas) {
-                return refuse(format!(
-                    "no table for {} copies, which arrays have",
-                    class.replicas
-                ));
-            }
-        }
         let possible = self.holders_possible();
         for (replicas, table) in &update.tables {
             let bounded = (1..=limits::REPLICAS_MAX).contains(&usize::from(*replicas));

@@ -42,7 +42,7 @@ impl Answer {
     ///
     /// [`crate::ErrorCode::TooLarge`], [`crate::ErrorCode::Malformed`] and the errors of its parts.
     pub fn decode(bytes: &[u8]) -> Result<Self, Failure> {
-        let body: AnswerBody = read(bytes, limits::CATALOG_ANSWER_BYTES_MAX)?;
+        let body: AnswerBody = read(bytes, limits::CATALOG_COMMAND_BYTES_MAX)?;
         Ok(match body.outcome {
             None => Self::Done,
             Some(OutcomeBody::Refused(failure)) => Self::Refused(failure.into()),

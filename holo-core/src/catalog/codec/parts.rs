@@ -1,6 +1,6 @@
 //! What commands, answers and states have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
@@ -280,10 +280,17 @@ pub(super) fn to_issuer(body: IssuerBody) -> Result<IssuerCertificate, Failure> 
 }
 
 pub(super) fn from_tables(tables: &BTreeMap<u8, TargetTable>) -> Vec<TargetTableBody> {
-    let tables = tables.iter().map(|(replicas, table)| TargetTableBody {
-        replicas: u32::from(*replicas),
-        copies: u32::from(table.copies()),
-        holders: table.all_holders().iter().map(|number| number.0).collect(),
+    let tables = tables.iter().map(|(replicas, table)| {
+        // A place among at most 10,000 nodes takes two bytes, a number may take five.
+        let nodes: BTreeSet<NodeNumber> = table.all_holders().iter().copied().collect();
+        let places: BTreeMap<NodeNumber, u32> = nodes.iter().copied().zip(0u32..).collect();
+        let holders = table.all_holders().iter().filter_map(|number| places.get(number).copied());
+        TargetTableBody {
+            replicas: u32::from(*replicas),
+            copies: u32::from(table.copies()),
+            holders: holders.collect(),
+            nodes: nodes.into_iter().map(|number| number.0).collect(),
+        }
     });
     tables.collect()
 }
@@ -294,7 +301,11 @@ pub(super) fn to_tables(
     let mut tables = BTreeMap::new();
     for body in bodies {
         let replicas = small(body.replicas, "copies wanted")?;
-        let holders = body.holders.into_iter().map(NodeNumber).collect();
+        let nodes = &body.nodes;
+        let holders = all(body.holders, |place| {
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            required(nodes.get(place).copied().map(NodeNumber), "a holder")
+        })?;
         let table = TargetTable::new(small(body.copies, "copies")?, holders)
             .map_err(|failure| Failure { code: ErrorCode::Malformed, ..failure })?;
         if tables.insert(replicas, table).is_some() {

@@ -89,9 +89,12 @@ pub struct TargetTableBody {
     /// Copies as far as there are nodes.
     #[prost(uint32, tag = "2")]
     pub copies: u32,
-    /// Numbers of the holders, the primary first, one partition after the other.
+    /// For each partition the holders, the primary first, as places in `nodes`.
     #[prost(uint32, repeated, tag = "3")]
     pub holders: Vec<u32>,
+    /// Numbers of all nodes that hold anything, ascending.
+    #[prost(uint32, repeated, tag = "4")]
+    pub nodes: Vec<u32>,
 }
 
 /// Target tables.
