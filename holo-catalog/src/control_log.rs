@@ -77,7 +77,8 @@ pub trait ControlLog: Send + Sync + 'static {
     /// Up to where the state here has applied the log, and every advance of it.
     fn applied(&self) -> watch::Receiver<LogIndex>;
 
-    /// The voters that were heard of within the last two election timeouts, this one included when it votes.
+    /// The voters that were heard of within the last two election timeouts, this one included when it votes. A leader
+    /// hears of all that live, the others of the leader and of candidates.
     fn answering(&self) -> BTreeSet<VoterId>;
 
     /// Stops taking part and closes the file.

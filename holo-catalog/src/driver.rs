@@ -86,7 +86,10 @@ impl<S: ReplicatedState> Catalog<S> {
         let raft = Raft::new(me, Arc::new(config), peers, log, machine).await;
         let raft = raft.map_err(|error| why(&store, &error))?;
 
-        let (standing_sender, standing) = watch::channel(Standing::default());
+        // The first answer comes after the library has said what it found in the file.
+        raft.is_initialized().await.map_err(|error| why(&store, &error))?;
+        let found = crate::voters::standing(&raft.server_metrics().borrow());
+        let (standing_sender, standing) = watch::channel(found);
         let changing = Arc::default();
         let mut tasks = JoinSet::new();
         let follower = crate::voters::Follower {
@@ -129,6 +132,11 @@ impl<S: ReplicatedState> Catalog<S> {
             }
             Err(RaftError::Fatal(error)) => Err(self.inner.fatal(&error).into()),
         }
+    }
+
+    /// Who this voter is.
+    pub fn me(&self) -> VoterId {
+        self.inner.me
     }
 
     /// Whether this voter has ever heard of a catalog: initialized, added by another one, or asked for its vote.

@@ -103,7 +103,7 @@ impl From<CatalogError> for Failure {
                 failure.help("start or reconnect voters of the catalog until more than half answer")
             }
             CatalogError::OutcomeUnknown { .. } => failure.help("read before trying again"),
-            CatalogError::Broken(Failure { help: Some(help), .. }) => failure.help(help),
+            CatalogError::Broken(Self { help: Some(help), .. }) => failure.help(help),
             _ => failure,
         }
     }

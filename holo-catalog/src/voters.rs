@@ -70,7 +70,7 @@ impl<S: ReplicatedState> Inner<S> {
         let mut wanted = 0;
         for voter in new {
             let added = timeout_at(until, self.raft.add_learner(*voter, MEMBER, false)).await;
-            let added = added.map_err(|_| self.no_quorum())?;
+            let added = added.map_err(|_elapsed| self.no_quorum())?;
             wanted = added.map_err(|error| self.write_error(error))?.log_id.index;
         }
         for voter in new.iter().filter(|voter| voters.contains(voter)) {
@@ -84,10 +84,7 @@ impl<S: ReplicatedState> Inner<S> {
                     || metrics.current_leader != Some(self.me)
                     || has(&metrics.replication) >= wanted
             });
-            let timed_out = match timeout_at(until, caught_up).await {
-                Ok(_) => false,
-                Err(_) => true,
-            };
+            let timed_out = timeout_at(until, caught_up).await.is_err();
             let has = has(&self.raft.metrics().borrow().replication);
             if timed_out {
                 return Err(CatalogError::NotCaughtUp {
@@ -202,6 +199,7 @@ impl<S: ReplicatedState> Follower<S> {
         if let Err(error) = self.raft.change_membership(goal, false).await {
             tracing::info!(me = self.me.0, %error, "the change of catalog voters is not finished");
             let mut metrics = self.raft.server_metrics();
+            metrics.mark_unchanged();
             // Again when something changed, or after a while.
             drop(timeout(FINISH_PAUSE, metrics.changed()).await);
         }
@@ -224,7 +222,7 @@ impl<S: ReplicatedState> Follower<S> {
     }
 }
 
-fn standing(metrics: &RaftServerMetrics<VoterId, EmptyNode>) -> Standing {
+pub(crate) fn standing(metrics: &RaftServerMetrics<VoterId, EmptyNode>) -> Standing {
     let members = metrics.membership_config.membership();
     Standing {
         term: metrics.vote.leader_id.term,

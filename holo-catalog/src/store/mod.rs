@@ -319,15 +319,14 @@ impl Store {
         }
         self.read(|transaction| {
             let table = transaction.open_table(LOG).map_err(broken)?;
-            let mut next = bounds.purged.map_or(0, |purged| purged.index + 1);
-            for item in table.iter().map_err(broken)? {
+            let first = bounds.purged.map_or(0, |purged| purged.index + 1);
+            for (next, item) in (first..).zip(table.iter().map_err(broken)?) {
                 let (index, stored) = item.map_err(broken)?;
                 let entry = self.open_entry(index.value(), stored.value())?;
                 if entry.log_id.index != next {
                     let message = format!("entry {next} of the log is missing");
                     return Err(Failure::new(ErrorCode::Corrupt, message));
                 }
-                next += 1;
             }
             Ok(())
         })

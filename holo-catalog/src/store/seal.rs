@@ -87,7 +87,7 @@ impl Sealer {
                 Aad::from(place),
                 &mut stored[SEALED_HEAD_BYTES..],
             )
-            .map_err(|_| Failure::new(ErrorCode::Internal, "a value could not be encrypted"))?;
+            .map_err(|source| Failure::new(ErrorCode::Internal, format!("encryption: {source}")))?;
         stored.extend_from_slice(tag.as_ref());
         Ok(stored)
     }
@@ -118,7 +118,7 @@ impl Sealer {
                 let mut value = body.to_vec();
                 let bytes = key
                     .open_in_place(nonce(counter), Aad::from(place), &mut value)
-                    .map_err(|_| corrupt(place))?
+                    .map_err(|_unspecified| corrupt(place))?
                     .len();
                 value.truncate(bytes);
                 Ok(value)
@@ -169,7 +169,7 @@ fn value_key(root: &AtRestKey, salt: &[u8]) -> Result<LessSafeKey, Failure> {
     hasher.update(salt);
     let derived = zeroize::Zeroizing::new(*hasher.finalize().as_bytes());
     let key = UnboundKey::new(&AES_256_GCM, derived.as_slice())
-        .map_err(|_| Failure::new(ErrorCode::Internal, "a derived key was refused"))?;
+        .map_err(|source| Failure::new(ErrorCode::Internal, format!("a derived key: {source}")))?;
     Ok(LessSafeKey::new(key))
 }
 

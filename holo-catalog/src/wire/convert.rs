@@ -179,7 +179,7 @@ impl AppendBody {
                 Some(before) => id.index == before.index + 1 && id.leader_id >= before.leader_id,
             };
             if !follows || id.leader_id.term > vote.leader_id.term {
-                return Err(malformed(format!("entry {id} does not follow in term {}", vote)));
+                return Err(malformed(format!("entry {id} does not follow in term {vote}")));
             }
             before = Some(id);
             entries.push(entry);

@@ -1,0 +1,10 @@
+//! Voters in one process, over a network that cuts, delays and loses. Time is paused: it passes only while everybody
+//! waits, so a slow machine changes nothing.
+
+mod agreement;
+mod chaos;
+mod recovery;
+mod refusals;
+mod snapshots;
+mod voters;
+mod world;
