@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Instant(pub u64);
 
 impl Instant {
+    /// Later than everything that happens.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// This instant plus `delay`, stopping at the largest instant.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {

@@ -167,7 +167,7 @@ pub enum Message {
     SnapshotOffer(SnapshotOffer),
     /// A former primary gives back the promises that it was given.
     Release(Release),
-    /// Primary of some group to a member of it: see [`PeerLease`](super::PeerLease).
+    /// Primary of some group to a member of it: renews leases.
     Beat(Beat),
     /// The answer to a [`Beat`].
     BeatAck(BeatAck),

@@ -19,8 +19,14 @@ mod config;
 mod dedup;
 mod host;
 mod io;
+mod lease;
+mod log;
 mod messages;
 mod mutant;
+mod payloads;
+mod peers;
+mod progress;
+mod replica;
 mod summary;
 mod timers;
 

@@ -26,6 +26,8 @@ pub struct GroupSummary {
     pub has_base: bool,
     /// The number of the last entry in its log.
     pub last: Seq,
+    /// The number up to which no staged bytes are missing here; never above `last`.
+    pub held: Seq,
     /// How far it knows the group to be committed.
     pub commit: Seq,
     /// How far the driver has applied.

@@ -1,0 +1,163 @@
+//! What a host knows of other replicas: when it heard them, which of them are dead, and the leases of each pair.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::config::{GroupId, Incarnation, NodeNumber, ReplicaId};
+use super::lease::PeerLease;
+use super::messages::SetVersion;
+use crate::{Instant, limits};
+
+/// All replicas that this host shares or shared groups with.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    peers: BTreeMap<ReplicaId, Peer>,
+    living: BTreeMap<NodeNumber, Incarnation>,
+    /// The last version given to a lease set; one count for all, so that none comes back when a peer is forgotten.
+    set_versions: u64,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) lease: PeerLease,
+    /// When anything came from it, or when it was first named.
+    pub(super) heard: Instant,
+    /// When the next beat is due, should we lead a group that it is a member of.
+    pub(super) beat_at: Instant,
+}
+
+impl Peers {
+    /// Remembers a replica that a config names; `None` beyond [`limits::HOST_PEERS_MAX`], and for a dead one.
+    pub(super) fn meet(&mut self, peer: ReplicaId, now: Instant) -> Option<&mut Peer> {
+        if self.is_dead(peer)
+            || (self.peers.len() >= limits::HOST_PEERS_MAX && !self.peers.contains_key(&peer))
+        {
+            return None;
+        }
+        Some(self.peers.entry(peer).or_insert_with(|| Peer {
+            lease: PeerLease::default(),
+            heard: now,
+            beat_at: now,
+        }))
+    }
+
+    /// Something came from `peer`.
+    pub(super) fn hear(&mut self, peer: ReplicaId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.heard = peer.heard.max(now);
+        }
+    }
+
+    /// Takes the incarnations that live. What older ones promised or were promised ends with them.
+    pub(super) fn set_living(&mut self, living: &[ReplicaId]) {
+        for replica in living.iter().take(limits::NODES_MAX) {
+            let known = self.living.entry(replica.node).or_default();
+            *known = replica.incarnation.max(*known);
+        }
+        let living = &self.living;
+        self.peers.retain(|id, _| living.get(&id.node).is_none_or(|now| id.incarnation >= *now));
+    }
+
+    /// After a pause of our own, nobody's silence is held against them.
+    pub(super) fn forgive(&mut self, pause: Duration, now: Instant) {
+        for peer in self.peers.values_mut() {
+            peer.heard = peer.heard.after(pause).min(now);
+        }
+    }
+
+    /// Forgets promises that have passed.
+    pub(super) fn expire(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            peer.lease.granted.expire(now);
+        }
+    }
+
+    /// The peers whose beat is due; their next one is due at `next`.
+    pub(super) fn take_due(&mut self, now: Instant, next: Instant) -> BTreeSet<ReplicaId> {
+        let due = self.peers.iter_mut().filter(|(_, peer)| peer.beat_at <= now);
+        due.map(|(id, peer)| {
+            peer.beat_at = next;
+            *id
+        })
+        .collect()
+    }
+
+    /// A version that no lease set had before.
+    pub(super) fn next_version(&mut self) -> SetVersion {
+        self.set_versions += 1;
+        SetVersion(self.set_versions)
+    }
+
+    /// One of them.
+    pub(super) fn get(&self, peer: ReplicaId) -> Option<&Peer> {
+        self.peers.get(&peer)
+    }
+
+    /// One of them.
+    pub(super) fn get_mut(&mut self, peer: ReplicaId) -> Option<&mut Peer> {
+        self.peers.get_mut(&peer)
+    }
+
+    /// Whether a newer incarnation of its node lives.
+    pub(super) fn is_dead(&self, replica: ReplicaId) -> bool {
+        self.living.get(&replica.node).is_some_and(|now| replica.incarnation < *now)
+    }
+
+    /// How long nothing came from `peer`, counted from `since` at the earliest; without end for a dead one.
+    pub(super) fn silence(&self, peer: ReplicaId, since: Instant, now: Instant) -> Duration {
+        if self.is_dead(peer) {
+            return Duration::MAX;
+        }
+        now.since(self.peers.get(&peer).map_or(since, |peer| peer.heard.max(since)))
+    }
+
+    /// Until when `peer` serves nobody else in `group`.
+    pub(super) fn lease_until(&self, peer: ReplicaId, group: GroupId) -> Option<Instant> {
+        self.peers.get(&peer)?.lease.held.until(group)
+    }
+
+    /// Until when our own promises keep us from serving `group`; `None` when nothing does.
+    pub(super) fn blocked_until(&self, group: GroupId, now: Instant) -> Option<Instant> {
+        let blocks = self.peers.values().filter_map(|peer| peer.lease.granted.blocks(group));
+        blocks.filter(|until| now < *until).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replica(node: u32, incarnation: u32) -> ReplicaId {
+        ReplicaId { node: NodeNumber(node), incarnation: Incarnation(incarnation) }
+    }
+
+    #[test]
+    fn the_dead_are_silent_for_ever_and_never_met_again() {
+        let mut peers = Peers::default();
+        let now = Instant(10);
+        assert!(peers.meet(replica(1, 1), now).is_some());
+        assert_eq!(peers.silence(replica(1, 1), Instant(0), Instant(15)), Duration::from_nanos(5));
+        peers.set_living(&[replica(1, 2)]);
+        assert!(peers.get(replica(1, 1)).is_none());
+        assert!(peers.meet(replica(1, 1), now).is_none());
+        assert_eq!(peers.silence(replica(1, 1), now, now), Duration::MAX);
+        peers.set_living(&[replica(1, 1)]);
+        assert!(peers.is_dead(replica(1, 1)), "old news raise nobody");
+    }
+
+    #[test]
+    fn a_pause_of_ours_is_nobodys_silence() {
+        let mut peers = Peers::default();
+        peers.meet(replica(1, 1), Instant(0));
+        peers.forgive(Duration::from_nanos(90), Instant(100));
+        let silence = peers.silence(replica(1, 1), Instant(0), Instant(100));
+        assert_eq!(silence, Duration::from_nanos(10));
+    }
+
+    #[test]
+    fn versions_of_lease_sets_never_come_back() {
+        let mut peers = Peers::default();
+        assert!(peers.next_version() < peers.next_version());
+    }
+}

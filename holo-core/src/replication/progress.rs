@@ -1,0 +1,84 @@
+//! What a primary knows of one member in its epoch.
+
+use std::sync::Arc;
+
+use super::dedup::SessionWindows;
+use super::messages::{LogPosition, SnapshotId};
+use crate::Instant;
+use crate::group::Seq;
+
+/// One member as its primary sees it.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Its log agrees with ours up to here, payloads and all.
+    pub(super) matched: Seq,
+    /// It knows that the group is committed up to here.
+    pub(super) committed: Seq,
+    /// The next entry to send.
+    pub(super) next: Seq,
+    /// It has a state to apply entries to.
+    pub(super) based: bool,
+    /// It has answered in this epoch; before, every message carries the config.
+    pub(super) confirmed: bool,
+    /// Messages that it has not answered.
+    pub(super) in_flight: usize,
+    /// When the last of them left.
+    pub(super) sent_at: Instant,
+    /// When it last owed us nothing, or paid something.
+    pub(super) progressed_at: Instant,
+    /// Where it was sent back to last, and when.
+    pub(super) nacked: Option<Seq>,
+    pub(super) nacked_at: Instant,
+    /// It has been a member for us since then.
+    pub(super) since: Instant,
+    /// It has asked for a snapshot.
+    pub(super) wants_copy: bool,
+    /// The snapshot that it was offered.
+    pub(super) copy: Option<SnapshotCopy>,
+}
+
+/// A snapshot that is taken for one learner.
+#[derive(Debug)]
+pub(super) struct SnapshotCopy {
+    pub(super) snapshot: SnapshotId,
+    pub(super) at: LogPosition,
+    /// The answered requests as of `at`.
+    pub(super) windows: Arc<SessionWindows>,
+    pub(super) offered_at: Instant,
+}
+
+impl Progress {
+    /// A member of which nothing is known; entries after `last` are tried first.
+    pub(super) fn unknown(last: Seq, now: Instant) -> Self {
+        Self {
+            matched: Seq(0),
+            committed: Seq(0),
+            next: last.next(),
+            based: false,
+            confirmed: false,
+            in_flight: 0,
+            sent_at: Instant(0),
+            progressed_at: now,
+            nacked: None,
+            nacked_at: Instant(0),
+            since: now,
+            wants_copy: false,
+            copy: None,
+        }
+    }
+
+    /// Begins again after what is known to be there; a member of which nothing is known is tried where it was.
+    pub(super) fn rewind(&mut self) {
+        self.in_flight = 0;
+        if self.confirmed || self.matched > Seq(0) {
+            self.next = self.matched.next();
+        }
+    }
+
+    /// Begins a new epoch of the same primary: what it has, it has.
+    pub(super) fn enter_epoch(&mut self, now: Instant) {
+        self.confirmed = false;
+        self.progressed_at = now;
+        self.rewind();
+    }
+}

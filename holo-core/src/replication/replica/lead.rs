@@ -1,0 +1,452 @@
+//! A primary's side: proposals, sending, acks, the commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::steering::{Pending, Retry};
+use super::{Base, Context, Replica, malformed, outcome_unknown};
+use crate::group::{Op, Seq, Ticket};
+use crate::replication::config::{GroupId, ReplicaId};
+use crate::replication::io::{Output, Role};
+use crate::replication::messages::{
+    Append, AppendAck, AppendNack, Entry, EntryOp, LogPosition, Message, Payload, RequestKey,
+    SessionId, check_operation,
+};
+use crate::replication::mutant::Mutant;
+use crate::replication::progress::Progress;
+use crate::{ErrorCode, Failure, Instant, limits};
+
+/// What a replica keeps only while it is the primary.
+#[derive(Debug, Default)]
+pub(super) struct Lead {
+    /// Every other member.
+    pub(super) progress: BTreeMap<ReplicaId, Progress>,
+    /// The first entry of our time.
+    pub(super) barrier: Seq,
+    /// Learners that we ever proposed to be in sync in this epoch: the catalog may have agreed without our knowing,
+    /// so their acks and leases count from the proposal on, whatever becomes of it.
+    pub(super) proposed: BTreeSet<ReplicaId>,
+    /// The change that the catalog is asked for.
+    pub(super) pending: Option<Pending>,
+    /// Entries that are not applied yet, by their request.
+    pub(super) keys: BTreeMap<(SessionId, u64), Seq>,
+    /// When the catalog last refused.
+    pub(super) refused_at: Option<Instant>,
+    /// Targets that could not be brought up.
+    pub(super) retries: BTreeMap<ReplicaId, Retry>,
+    /// A snapshot waits until everything that was emitted is applied.
+    pub(super) hold: bool,
+}
+
+/// An operation on its way into the log.
+#[derive(Debug)]
+pub(in crate::replication) struct Wanted {
+    pub(in crate::replication) ticket: Ticket,
+    pub(in crate::replication) request: Option<RequestKey>,
+    pub(in crate::replication) op: Op,
+    pub(in crate::replication) payload: Option<Payload>,
+}
+
+impl Replica {
+    /// Somebody wants an operation.
+    pub(in crate::replication) fn propose(
+        &mut self,
+        ctx: &mut Context<'_>,
+        wanted: Wanted,
+    ) -> Result<(), Failure> {
+        let Wanted { ticket, request, op, payload } = wanted;
+        let op = EntryOp::Op(op);
+        check_operation(&op, request.as_ref(), payload.as_ref())?;
+        self.check_admission(ctx)?;
+        if payload.is_some_and(|payload| !self.payloads.is_fresh(payload.id)) {
+            let message = "the bytes of the payload are not staged here, or already published";
+            return Err(Failure::new(ErrorCode::InvalidArgument, message));
+        }
+        if let Some(key) = &request
+            && self.is_known(ctx, key, ticket)?
+        {
+            // The first try has its own bytes.
+            if let Some(payload) = payload.filter(|p| self.payloads.drop_unnamed(p.id)) {
+                ctx.emit(Output::ReleasePayload { group: self.group, id: payload.id });
+            }
+            return Ok(());
+        }
+        let entry = Entry {
+            epoch: self.epoch(),
+            seq: self.log.last().seq.next(),
+            request,
+            expired_below: ctx.expired_below,
+            op,
+            payload,
+        };
+        if !self.log.has_room(entry.log_bytes()) {
+            let message = format!("{} operations wait in group {}", self.log.len(), self.group);
+            return Err(Failure::new(ErrorCode::Overloaded, message).retry_after_ms(20));
+        }
+        self.tickets.insert(entry.seq, vec![ticket]);
+        if let (Some(lead), Some(key)) = (&mut self.lead, &request) {
+            lead.keys.insert((key.session, key.number), entry.seq);
+        }
+        self.append_own(ctx, entry);
+        self.try_commit(ctx);
+        Ok(())
+    }
+
+    fn check_admission(&self, ctx: &Context<'_>) -> Result<(), Failure> {
+        match self.role {
+            Role::Primary => {}
+            Role::PrimaryPending => {
+                let message = format!("replica {} takes over group {}", ctx.me, self.group);
+                return Err(Failure::new(ErrorCode::NotReady, message).retry_after_ms(50));
+            }
+            Role::Empty | Role::Learner | Role::Backup => return Err(self.wrong_node()),
+        }
+        if self.has_quorum(ctx.mutant) { Ok(()) } else { Err(self.no_quorum()) }
+    }
+
+    /// Whether enough replicas are in sync for a write.
+    pub(super) fn has_quorum(&self, mutant: Mutant) -> bool {
+        self.claim.config.in_sync.len() >= usize::from(self.group.class.min_in_sync)
+            || mutant == Mutant::IgnoreMinInSync
+    }
+
+    pub(super) fn no_quorum(&self) -> Failure {
+        let message = format!(
+            "{} replicas of group {} are in sync, a write needs {}",
+            self.claim.config.in_sync.len(),
+            self.group,
+            self.group.class.min_in_sync
+        );
+        Failure::new(ErrorCode::NoQuorum, message)
+            .help("wait until another replica is in sync, or bring its node back")
+            .retry_after_ms(200)
+    }
+
+    /// Whether the request was seen before; if so, it is answered now or with its first try.
+    fn is_known(
+        &mut self,
+        ctx: &mut Context<'_>,
+        key: &RequestKey,
+        ticket: Ticket,
+    ) -> Result<bool, Failure> {
+        if let Some(outcome) = self.results.answer(key).and_then(|answer| answer.outcome()) {
+            ctx.emit(Output::Reply { ticket, outcome });
+            return Ok(true);
+        }
+        let number = (key.session, key.number);
+        if let Some(seq) = self.lead.as_ref().and_then(|lead| lead.keys.get(&number)) {
+            let waiting = self.tickets.entry(*seq).or_default();
+            if waiting.len() >= limits::TICKETS_PER_ENTRY_MAX {
+                let message = "the same request waits too many times";
+                return Err(Failure::new(ErrorCode::Overloaded, message).retry_after_ms(50));
+            }
+            waiting.push(ticket);
+            return Ok(true);
+        }
+        let expired =
+            key.session < ctx.expired_below && ctx.mutant != Mutant::ExecuteExpiredSession;
+        let beyond = self.decisions.is_beyond(key)
+            && !matches!(ctx.mutant, Mutant::ExecuteBeyondWindow | Mutant::ExecuteExpiredSession);
+        if expired || beyond {
+            return Err(outcome_unknown("it lies beyond its session or its window"));
+        }
+        if self.decisions.is_full_for(key.session) {
+            let message = format!("group {} remembers too many requests", self.group);
+            return Err(Failure::new(ErrorCode::Overloaded, message).retry_after_ms(200));
+        }
+        Ok(false)
+    }
+
+    /// Appends an entry of our own; members hear of it when the outputs are polled.
+    fn append_own(&mut self, ctx: &mut Context<'_>, entry: Entry) {
+        self.payloads.name(&entry, ctx.now);
+        self.held = entry.seq;
+        self.log.push(entry);
+        ctx.dirty.insert(self.group);
+    }
+
+    /// Begins our time as primary: what we never acknowledged goes, a barrier comes.
+    pub(super) fn begin_to_lead(&mut self, ctx: &mut Context<'_>) {
+        self.cut_after(ctx, self.held);
+        let last = self.log.last().seq;
+        let mut lead = Lead { barrier: last.next(), ..Lead::default() };
+        for member in self.claim.config.members().filter(|member| *member != ctx.me) {
+            lead.progress.insert(member, Progress::unknown(last, ctx.now));
+        }
+        for entry in self.log.after_seq(self.applied) {
+            if let Some(key) = entry.request {
+                lead.keys.insert((key.session, key.number), entry.seq);
+            }
+        }
+        self.lead = Some(Box::new(lead));
+        self.set_role(ctx, Role::PrimaryPending);
+        let barrier = Entry {
+            epoch: self.epoch(),
+            seq: last.next(),
+            request: None,
+            expired_below: ctx.expired_below,
+            op: EntryOp::Barrier,
+            payload: None,
+        };
+        self.append_own(ctx, barrier);
+    }
+
+    /// Goes on in the next epoch: what members have, they have, but for those who left.
+    pub(super) fn continue_to_lead(&mut self, ctx: &mut Context<'_>, mut lead: Box<Lead>) {
+        let config = &self.claim.config;
+        let members: BTreeSet<_> = config.members().filter(|member| *member != ctx.me).collect();
+        let gone: Vec<_> =
+            lead.progress.keys().filter(|id| !members.contains(id)).copied().collect();
+        for id in gone {
+            if let Some(progress) = lead.progress.get_mut(&id) {
+                drop_copy(ctx, self.group, progress);
+            }
+            if ctx.mutant != Mutant::ProgressSurvivesRemoval {
+                lead.progress.remove(&id);
+            }
+        }
+        let last = self.log.last().seq;
+        for id in members {
+            let progress = lead.progress.entry(id);
+            progress.or_insert_with(|| Progress::unknown(last, ctx.now)).enter_epoch(ctx.now);
+        }
+        lead.retries.retain(|id, _| !config.in_sync.contains(id));
+        lead.proposed.clear();
+        lead.pending = None;
+        self.lead = Some(lead);
+        self.set_role(ctx, self.role);
+    }
+
+    /// Sends what members lack.
+    pub(in crate::replication) fn flush(&mut self, ctx: &mut Context<'_>) {
+        let Some(lead) = &self.lead else { return };
+        let members: Vec<_> = lead.progress.keys().copied().collect();
+        for member in members {
+            self.feed(ctx, member);
+        }
+    }
+
+    /// Sends one member what it lacks, as far as it answers.
+    fn feed(&mut self, ctx: &mut Context<'_>, member: ReplicaId) {
+        let last = self.log.last().seq;
+        loop {
+            let progress = self.lead.as_ref().and_then(|lead| lead.progress.get(&member));
+            let Some(progress) = progress else { return };
+            let (limit, owes) = match progress.confirmed {
+                true => (limits::APPENDS_IN_FLIGHT_MAX, progress.next <= last),
+                // One question until it has answered in this epoch.
+                false => (1, true),
+            };
+            if !owes || progress.in_flight >= limit || !self.send_append(ctx, member, false) {
+                return;
+            }
+        }
+    }
+
+    /// Sends one message of entries, an empty one when `probe`; says whether it could.
+    fn send_append(&mut self, ctx: &mut Context<'_>, member: ReplicaId, probe: bool) -> bool {
+        let (start, last) = (self.log.start(), self.log.last());
+        let (group, epoch, commit) = (self.group, self.epoch(), self.commit);
+        let is_learner = self.claim.config.learners.contains(&member);
+        let Some(lead) = &mut self.lead else { return false };
+        let is_learner = is_learner && !lead.proposed.contains(&member);
+        let Some(progress) = lead.progress.get_mut(&member) else { return false };
+        let mut after = Seq(progress.next.0.saturating_sub(1)).min(last.seq);
+        if after < start.seq {
+            // Whoever is in sync has all that is committed, so the logs agree where ours begins; a learner may not.
+            if is_learner {
+                progress.wants_copy |= progress.based || progress.copy.is_none();
+                if !probe {
+                    return false;
+                }
+                after = last.seq;
+            } else {
+                after = start.seq;
+            }
+        }
+        let Some(prev_epoch) = self.log.epoch_at(after) else { return false };
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        if !probe || progress.next.0 == after.0 + 1 {
+            for entry in self.log.after_seq(after).take(limits::APPEND_ENTRIES_MAX) {
+                bytes += entry.wire_bytes();
+                if bytes > limits::APPEND_BYTES_MAX {
+                    break;
+                }
+                entries.push(entry.clone());
+            }
+        }
+        progress.next = Seq(after.0 + entries.len() as u64).next();
+        progress.in_flight += 1;
+        progress.sent_at = ctx.now;
+        let claim = (!progress.confirmed).then(|| self.claim.clone());
+        let prev = LogPosition { epoch: prev_epoch, seq: after };
+        ctx.send(member, Message::Append(Append { group, epoch, claim, prev, entries, commit }));
+        true
+    }
+
+    /// A member's log agrees with ours.
+    pub(in crate::replication) fn on_ack(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: ReplicaId,
+        ack: AppendAck,
+    ) -> Result<(), Failure> {
+        if ack.epoch > self.epoch() {
+            self.ask_catalog(ctx);
+            return Ok(());
+        }
+        if ack.epoch < self.epoch() {
+            return Ok(());
+        }
+        let last = self.log.last().seq;
+        let group = self.group;
+        let progress = self.lead.as_mut().and_then(|lead| lead.progress.get_mut(&from));
+        let Some(progress) = progress else { return Err(super::denied(from, group)) };
+        if ack.matched > last || ack.committed > last {
+            return Err(malformed("an ack of what was never sent"));
+        }
+        if ack.matched > progress.matched || ack.matched == last {
+            progress.progressed_at = ctx.now;
+        }
+        progress.confirmed = true;
+        progress.matched = progress.matched.max(ack.matched);
+        progress.committed = progress.committed.max(ack.committed);
+        progress.next = progress.next.max(progress.matched.next());
+        progress.in_flight = progress.in_flight.saturating_sub(1);
+        if progress.next == progress.matched.next() {
+            progress.in_flight = 0;
+        }
+        let reached = progress.copy.as_ref().is_none_or(|copy| copy.at.seq <= ack.matched);
+        if ack.based && reached {
+            progress.based = true;
+            progress.wants_copy = false;
+            drop_copy(ctx, group, progress);
+        } else if !ack.based {
+            progress.based = false;
+        }
+        self.try_commit(ctx);
+        ctx.dirty.insert(group);
+        Ok(())
+    }
+
+    /// A member could not take what we sent.
+    pub(in crate::replication) fn on_nack(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: ReplicaId,
+        nack: &AppendNack,
+    ) -> Result<(), Failure> {
+        if nack.epoch > self.epoch() {
+            self.ask_catalog(ctx);
+            return Ok(());
+        }
+        let (group, epoch) = (self.group, self.epoch());
+        let is_learner = self.claim.config.learners.contains(&from);
+        if self.lead.is_none() && nack.epoch < epoch {
+            // It takes us for the primary of an epoch that has passed.
+            self.refuse_with_config(ctx, from);
+            return Ok(());
+        }
+        let start = self.log.start().seq;
+        let progress = self.lead.as_mut().and_then(|lead| lead.progress.get_mut(&from));
+        let Some(progress) = progress else { return Err(super::denied(from, group)) };
+        if nack.epoch < epoch {
+            // Once at once with the config, later by the timer.
+            if progress.confirmed {
+                progress.confirmed = false;
+                progress.in_flight = 0;
+                ctx.dirty.insert(group);
+            }
+            return Ok(());
+        }
+        if nack.needs_snapshot && is_learner {
+            progress.based = false;
+            progress.wants_copy = true;
+            progress.in_flight = 0;
+            self.serve_copies(ctx);
+            return Ok(());
+        }
+        let next = nack.have.max(progress.matched).next().min(self.log.last().seq.next());
+        let again =
+            progress.nacked == Some(next) && ctx.now.since(progress.nacked_at) < ctx.timers.resend;
+        if next < progress.next && !again {
+            progress.nacked = Some(next);
+            progress.nacked_at = ctx.now;
+            progress.next = next;
+            progress.in_flight = 0;
+            if next > start || !is_learner {
+                ctx.dirty.insert(group);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits what every member of the maximal in-sync set has: those in sync, and those proposed to be.
+    pub(super) fn try_commit(&mut self, ctx: &mut Context<'_>) {
+        let Some(lead) = &self.lead else { return };
+        if self.base != Base::Ready {
+            return;
+        }
+        let matched = |id: ReplicaId| match lead.progress.get(&id) {
+            _ if id == ctx.me => self.log.last().seq,
+            progress => progress.map_or(Seq(0), |progress| progress.matched),
+        };
+        let in_sync = self.claim.config.in_sync.iter();
+        let mut all: Vec<Seq> = in_sync.chain(&lead.proposed).map(|id| matched(*id)).collect();
+        all.sort_unstable();
+        let place = match ctx.mutant {
+            Mutant::CommitOnMajority => (all.len() - 1) / 2,
+            _ => 0,
+        };
+        let common = all.get(place).copied().unwrap_or_default();
+        // A barrier, and what lies before it, is committed by however few are left.
+        let allowed = match self.role {
+            Role::Primary if self.has_quorum(ctx.mutant) => common,
+            _ => common.min(lead.barrier),
+        };
+        if allowed > self.commit {
+            self.commit = allowed;
+        }
+        self.advance(ctx);
+        self.activate(ctx);
+    }
+
+    /// Looks after members that do not answer, and after what shall change.
+    pub(super) fn tick_lead(&mut self, ctx: &mut Context<'_>) {
+        self.activate(ctx);
+        let last = self.log.last().seq;
+        let group = self.group;
+        let Some(lead) = &mut self.lead else { return };
+        let mut again = Vec::new();
+        for (id, progress) in &mut lead.progress {
+            if progress.matched >= last {
+                progress.progressed_at = ctx.now;
+            }
+            if ctx.now.since(progress.sent_at) < ctx.timers.resend {
+                continue;
+            }
+            let moved_on = ctx.peers.get(*id).is_some_and(|peer| peer.lease.held.lacks(group));
+            let owes = progress.matched < last || progress.in_flight > 0;
+            let learns = self.claim.config.learners.contains(id) && !progress.based;
+            if owes || learns || moved_on || !progress.confirmed {
+                progress.rewind();
+                again.push(*id);
+            }
+        }
+        for id in again {
+            self.send_append(ctx, id, true);
+            ctx.dirty.insert(group);
+        }
+        self.serve_copies(ctx);
+        self.steer(ctx);
+        self.update_gate(ctx);
+    }
+}
+
+/// Ends a learner's snapshot.
+pub(super) fn drop_copy(ctx: &mut Context<'_>, group: GroupId, progress: &mut Progress) {
+    if let Some(copy) = progress.copy.take() {
+        *ctx.copies -= 1;
+        ctx.emit(Output::DropSnapshot { group, snapshot: copy.snapshot });
+    }
+}
