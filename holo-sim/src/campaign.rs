@@ -1,10 +1,12 @@
 //! Many seeds, on several threads.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::mutant::Plant;
+use crate::watch::Invariant;
 use crate::world::{Report, run};
 
 /// Seeds that a thread takes at once.
@@ -36,6 +38,8 @@ pub struct Summary {
     pub twice: u64,
     /// Runs with a violation, the first ones in order of their seeds.
     pub failures: Vec<Report>,
+    /// Violations by invariant.
+    pub broken: BTreeMap<Invariant, u64>,
     /// Seeds whose second run was another one.
     pub unsteady: Vec<u64>,
     /// Events of all runs.
@@ -106,8 +110,11 @@ impl Campaign {
         part.lost += report.lost;
         part.undecided += report.undecided;
         part.lasted += report.lasted;
-        if report.violation.is_some() && part.failures.len() < FAILURES_MAX {
-            part.failures.push(report);
+        if let Some(violation) = &report.violation {
+            *part.broken.entry(violation.invariant).or_default() += 1;
+            if part.failures.len() < FAILURES_MAX {
+                part.failures.push(report);
+            }
         }
     }
 }
@@ -122,6 +129,9 @@ impl Summary {
         self.seeds += part.seeds;
         self.twice += part.twice;
         self.failures.extend(part.failures);
+        for (invariant, count) in part.broken {
+            *self.broken.entry(invariant).or_default() += count;
+        }
         self.unsteady.extend(part.unsteady);
         self.events += part.events;
         self.answered += part.answered;

@@ -14,6 +14,7 @@ use holo_core::replication::{
 };
 use holo_core::{Epoch, TableVersion, UnixMillis};
 
+use crate::brief;
 use crate::env::{Env, node_index, node_number};
 use crate::founding;
 use crate::network::{End, MILLISECOND, NODES_MAX};
@@ -342,7 +343,7 @@ impl Catalog {
         if config.epoch <= last.epoch {
             return;
         }
-        env.say(|| format!("catalog: group {group} {config:?}"));
+        env.say(|| format!("catalog: group {group} {}", brief::Config(&config)));
         env.touch(group);
         let claim = claim(env, config);
         self.configs[group] = claim.clone();

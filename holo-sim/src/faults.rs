@@ -82,7 +82,7 @@ impl World {
             let groups = self.env.groups.iter().enumerate();
             let held = groups.filter_map(|(group, id)| {
                 let summary = life.host().group_summary(*id)?;
-                Some(Buried { group, last: summary.last })
+                Some(Buried { group, last: summary.held })
             });
             self.graveyard.extend(held);
         }

@@ -10,6 +10,7 @@ use holo_core::replication::{
     Append, AppendAck, ConfigClaim, GroupConfig, Input, Message, Release, ReplicaId,
 };
 
+use crate::brief;
 use crate::catalog::News;
 use crate::env::{Overheard, node_index};
 use crate::faults::outsider;
@@ -54,7 +55,7 @@ fn forged_config(world: &mut World, group: usize, evil: ReplicaId) {
         1 => Bytes::new(),
         _ => Bytes::copy_from_slice(&world.rng.next().to_le_bytes()),
     };
-    world.env.say(|| format!("{evil} forges {forged:?}"));
+    world.env.say(|| format!("{evil} forges {}", brief::Config(&forged)));
     let forged = ConfigClaim { config: Arc::new(forged), proof };
     for node in 0..world.joined {
         if world.rng.chance(500) {
@@ -77,7 +78,7 @@ fn replayed_config(world: &mut World, group: usize) {
     let Some(claim) = old.get(world.rng.index(old.len())).map(|claim| (*claim).clone()) else {
         return;
     };
-    world.env.say(|| format!("somebody replays {claim:?}"));
+    world.env.say(|| format!("somebody replays {}", brief::Config(&claim.config)));
     for node in 0..world.joined {
         if world.rng.chance(500) {
             hand_over(world, node, Input::Config(claim.clone()));
@@ -136,7 +137,7 @@ fn send(world: &mut World, from: ReplicaId, to: ReplicaId, message: Message) {
     if node >= NODES_MAX {
         return;
     }
-    world.env.say(|| format!("hostile {from} -> {to} {message:?}"));
+    world.env.say(|| format!("hostile {}", brief::Said(from, to, &message)));
     let at = world.env.now + world.rng.below(5 * MILLISECOND);
     let (end, sender) = (End::Node(node), End::Node(node_index(from).min(NODES_MAX - 1)));
     let packet = Packet::Peer { from, to, message };

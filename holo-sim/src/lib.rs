@@ -19,6 +19,7 @@
 //!
 //! Real sockets, disks and threads, and the catalog's Raft: tests with real processes have those.
 
+mod brief;
 mod campaign;
 mod catalog;
 mod client;

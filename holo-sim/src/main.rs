@@ -108,7 +108,7 @@ fn report(
         campaign.seeds.end,
         summary.seeds,
         summary.twice,
-        summary.failures.len(),
+        summary.broken.values().sum::<u64>(),
         summary.unsteady.len(),
         summary.lost,
         summary.undecided,
@@ -118,6 +118,9 @@ fn report(
         summary.lasted / seeds / 1_000_000_000,
         summary.lasted / seeds / 100_000_000 % 10,
     )?;
+    for (invariant, count) in &summary.broken {
+        writeln!(out, "  {count:>6} x {invariant}")?;
+    }
     for failure in &summary.failures {
         if let Some(violation) = &failure.violation {
             writeln!(out, "  seed {}: {violation}", failure.seed)?;

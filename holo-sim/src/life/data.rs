@@ -1,0 +1,240 @@
+//! A group's data: applying operations, staged bytes, snapshots, and who may read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holo_core::group::Seq;
+use holo_core::replication::{
+    Input, LogPosition, PayloadId, ReadGate, ReplicaId, Role, SnapshotId,
+};
+use holo_core::{Epoch, ErrorCode, Failure, Instant};
+
+use super::Life;
+use crate::env::Env;
+use crate::network::MILLISECOND;
+use crate::packet::{Bulk, Frozen, Job};
+use crate::queue::Time;
+use crate::store::{FETCH_TRIES, Fetch, Staged};
+use crate::watch::{Applied, Invariant};
+
+impl Life {
+    /// Data beside the log.
+    pub(crate) fn on_bulk(
+        &mut self,
+        env: &mut Env,
+        from: ReplicaId,
+        group: usize,
+        bulk: Bulk,
+        has_room: bool,
+    ) {
+        match bulk {
+            Bulk::Stage { id, value } => {
+                let staged = Staged { value, is_ready: has_room };
+                let known = self.stores[group].staged.entry(id).or_insert(staged);
+                if has_room {
+                    known.is_ready = true;
+                    self.input(env, Input::PayloadReady { group: env.groups[group], id });
+                }
+            }
+            Bulk::WantPayload(id) => {
+                if let Some(Staged { value, .. }) = self.stores[group].staged.get(&id).copied() {
+                    self.send_bulk(env, from, group, Bulk::Stage { id, value });
+                }
+            }
+            Bulk::WantSnapshot(snapshot) => self.serve_snapshot(env, from, group, snapshot),
+            Bulk::Piece { snapshot, state, index, torn } => {
+                self.on_piece(env, from, group, (snapshot, &state, index, torn));
+            }
+            Bulk::NoSnapshot(snapshot) => {
+                if self.fetches(group, from, snapshot) {
+                    self.fail_fetch(env, group);
+                }
+            }
+        }
+    }
+
+    /// There is room for what was staged without.
+    pub(crate) fn on_room(&mut self, env: &mut Env) {
+        for group in 0..self.stores.len() {
+            let staged = &mut self.stores[group].staged;
+            let unready = staged.iter_mut().filter(|(_, staged)| !staged.is_ready);
+            let ids: Vec<PayloadId> = unready
+                .map(|(id, staged)| {
+                    staged.is_ready = true;
+                    *id
+                })
+                .collect();
+            for id in ids {
+                self.input(env, Input::PayloadReady { group: env.groups[group], id });
+            }
+        }
+    }
+
+    pub(super) fn apply_next(&mut self, env: &mut Env, group: usize) {
+        let store = &mut self.stores[group];
+        let Some(waiting) = store.queue.pop_front() else { return };
+        let (me, seq) = (self.me, waiting.seq);
+        let outcome = match store.apply(&waiting) {
+            Ok(effect) => {
+                let operation = effect.operation;
+                let seen = Applied {
+                    operation: effect.fingerprint,
+                    state: store.digest(),
+                    request: (operation.session, operation.number),
+                };
+                env.watch.applied(env.now, group, me, seq, seen);
+                env.say(|| format!("{me} applies {} of group {group}: {operation:?}", seq.0));
+                let refused = || Failure::new(ErrorCode::InvalidArgument, "not this value");
+                effect
+                    .before
+                    .map(|before| Bytes::copy_from_slice(&before.to_le_bytes()))
+                    .ok_or_else(refused)
+            }
+            Err(why) => {
+                env.watch.broken(env.now, Invariant::Contract, || {
+                    format!("{me}, group {group}, number {}: {why}", seq.0)
+                });
+                return;
+            }
+        };
+        let input = Input::Applied { group: env.groups[group], seq, outcome };
+        if let Err(failure) = self.host.handle_input(self.clock.at(env.now), input) {
+            env.watch.broken(env.now, Invariant::Contract, || {
+                format!("{me} does not take that {} is applied: {failure}", seq.0)
+            });
+        }
+    }
+
+    pub(super) fn freeze(
+        &mut self,
+        env: &mut Env,
+        group: usize,
+        snapshot: SnapshotId,
+        at: LogPosition,
+    ) {
+        let (me, store) = (self.me, &mut self.stores[group]);
+        let next = store.queue.front().map(|waiting| waiting.seq);
+        if store.applied > at.seq || next.is_some_and(|next| next <= at.seq) {
+            let applied = store.applied;
+            env.watch.broken(env.now, Invariant::Contract, || {
+                format!("{me} wants group {group} frozen at {at:?} and has applied {applied:?}")
+            });
+        }
+        let frozen = Frozen { values: store.values.clone() };
+        store.snapshots.insert(snapshot, Arc::new(frozen));
+    }
+
+    pub(super) fn begin_fetch(
+        &mut self,
+        env: &mut Env,
+        group: usize,
+        from: ReplicaId,
+        (snapshot, at): (SnapshotId, LogPosition),
+    ) {
+        let pieces = vec![None; env.scenario.elements];
+        self.stores[group].fetch = Some(Fetch { from, snapshot, at, pieces, tries: 0 });
+        self.fetch_again(env, group, snapshot);
+    }
+
+    pub(super) fn fetch_again(&mut self, env: &mut Env, group: usize, snapshot: SnapshotId) {
+        let Some(fetch) = &mut self.stores[group].fetch else { return };
+        if fetch.snapshot != snapshot {
+            return;
+        }
+        fetch.tries += 1;
+        let (from, tries) = (fetch.from, fetch.tries);
+        if tries > FETCH_TRIES {
+            self.fail_fetch(env, group);
+            return;
+        }
+        self.send_bulk(env, from, group, Bulk::WantSnapshot(snapshot));
+        let later = env.now + env.rng.between(40, 120) * MILLISECOND;
+        self.put_off(env, later, Job::FetchAgain { group, snapshot });
+    }
+
+    fn fail_fetch(&mut self, env: &mut Env, group: usize) {
+        self.stores[group].fetch = None;
+        self.input(env, Input::SnapshotFailed { group: env.groups[group] });
+    }
+
+    fn fetches(&self, group: usize, from: ReplicaId, snapshot: SnapshotId) -> bool {
+        let fetch = &self.stores[group].fetch;
+        fetch.as_ref().is_some_and(|fetch| fetch.from == from && fetch.snapshot == snapshot)
+    }
+
+    fn serve_snapshot(&self, env: &mut Env, to: ReplicaId, group: usize, snapshot: SnapshotId) {
+        let Some(state) = self.stores[group].snapshots.get(&snapshot) else {
+            self.send_bulk(env, to, group, Bulk::NoSnapshot(snapshot));
+            return;
+        };
+        for index in 0..state.values.len() {
+            let torn = !env.healed && env.rng.chance(env.scenario.faults.torn_per_mille);
+            let piece = Bulk::Piece { snapshot, state: Arc::clone(state), index, torn };
+            self.send_bulk(env, to, group, piece);
+        }
+    }
+
+    fn on_piece(
+        &mut self,
+        env: &mut Env,
+        from: ReplicaId,
+        group: usize,
+        (snapshot, state, index, torn): (SnapshotId, &Frozen, usize, bool),
+    ) {
+        if !self.fetches(group, from, snapshot) {
+            return;
+        }
+        if torn {
+            self.fail_fetch(env, group);
+            return;
+        }
+        let store = &mut self.stores[group];
+        let Some(fetch) = &mut store.fetch else { return };
+        fetch.pieces[index] = Some(state.values[index]);
+        if fetch.pieces.iter().any(Option::is_none) {
+            return;
+        }
+        let Some(fetch) = store.fetch.take() else { return };
+        store.install(&fetch);
+        let (me, at, digest) = (self.me, fetch.at, store.digest());
+        env.say(|| format!("{me} has the snapshot of group {group} at {at:?}"));
+        if env.watch.state_at(group, at.seq).is_some_and(|state| state != digest) {
+            env.watch.broken(env.now, Invariant::I3SamePrefix, || {
+                format!("group {group}: the snapshot that {me} fetched at {at:?} has other values")
+            });
+        }
+        self.input(env, Input::SnapshotFetched { group: env.groups[group], at });
+    }
+
+    pub(super) fn gate(&mut self, env: &mut Env, group: usize, gate: ReadGate) {
+        self.stores[group].gate = gate;
+        let until = gate.until.map(|until| self.true_time(until));
+        env.watch.may_read(env.now, group, self.index, self.me, until);
+    }
+
+    fn true_time(&self, instant: Instant) -> Time {
+        self.clock.when(instant).unwrap_or(Time::MAX)
+    }
+
+    pub(super) fn role(&mut self, env: &mut Env, group: usize, role: Role, epoch: Epoch) {
+        self.stores[group].role = role;
+        let me = self.me;
+        env.say(|| format!("{me} is {role:?} of group {group} in epoch {}", epoch.0));
+        if role == Role::Primary {
+            env.watch.active(env.now, group, me, epoch);
+        }
+    }
+
+    /// How far the group is committed here, as the machine says; notes it, and that it never shrinks.
+    pub(crate) fn look_at_commit(&mut self, env: &mut Env, group: usize, commit: Seq) {
+        let (me, store) = (self.me, &mut self.stores[group]);
+        if commit < store.commit_seen {
+            let seen = store.commit_seen;
+            env.watch.broken(env.now, Invariant::I7CommitGrows, || {
+                format!("group {group}: {me} had committed {} and now {}", seen.0, commit.0)
+            });
+        }
+        store.commit_seen = commit;
+        env.watch.committed(group, commit);
+    }
+}

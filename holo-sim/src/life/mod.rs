@@ -1,0 +1,304 @@
+//! One life of a node: its machine, and the driver that carries out what the machine wants.
+
+mod data;
+mod requests;
+
+use std::collections::BTreeMap;
+
+use holo_core::group::Ticket;
+use holo_core::replication::{GroupId, Host, Input, Message, Output, ReplicaId};
+
+use crate::brief;
+use crate::catalog::News;
+use crate::clock::NodeClock;
+use crate::env::{Env, Overheard, node_index};
+use crate::network::{End, MILLISECOND, NODES_MAX};
+use crate::node::TIMER_SLACK;
+use crate::packet::{Bulk, Event, Job, Packet, Request, ToCatalog};
+use crate::queue::Time;
+use crate::scenario::Flavor;
+use crate::store::{Store, Waiting};
+use crate::watch::Invariant;
+
+/// A replica with its driver.
+#[derive(Debug)]
+pub(crate) struct Life {
+    index: usize,
+    me: ReplicaId,
+    clock: NodeClock,
+    host: Host,
+    stores: Vec<Store>,
+    /// News of the catalog that are known here.
+    known_news: usize,
+    /// When the earliest timer in the queue goes off.
+    armed: Time,
+    payloads: u64,
+    tickets: u64,
+    waiting: BTreeMap<Ticket, Request>,
+}
+
+impl Life {
+    /// A driver around a machine that holds nothing.
+    pub(crate) fn new(env: &Env, index: usize, clock: NodeClock, host: Host) -> Self {
+        let elements = env.scenario.elements;
+        Self {
+            index,
+            me: host.me(),
+            clock,
+            host,
+            stores: env.groups.iter().map(|_| Store::new(elements)).collect(),
+            known_news: 0,
+            armed: Time::MAX,
+            payloads: 0,
+            tickets: 0,
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// The replica.
+    pub(crate) fn me(&self) -> ReplicaId {
+        self.me
+    }
+
+    /// Its machine.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Its data of a group.
+    pub(crate) fn store(&self, group: usize) -> &Store {
+        &self.stores[group]
+    }
+
+    /// News of the catalog that it knows.
+    pub(crate) fn known_news(&self) -> usize {
+        self.known_news
+    }
+
+    /// Hands an input to the machine and carries out what follows.
+    pub(crate) fn input(&mut self, env: &mut Env, input: Input) {
+        if let Input::Message { message, .. } = &input {
+            self.touch_groups(env, message);
+        }
+        // What a machine refuses has changed nothing; the sender tries again or is no friend.
+        if let Err(failure) = self.host.handle_input(self.clock.at(env.now), input) {
+            let me = self.me;
+            env.say(|| format!("{me} refuses: {failure}"));
+        }
+        self.settle(env);
+    }
+
+    /// The machine's timer may be due.
+    pub(crate) fn timer(&mut self, env: &mut Env) {
+        if env.now >= self.armed {
+            self.armed = Time::MAX;
+        }
+        let now = self.clock.at(env.now);
+        if self.host.poll_timeout().is_some_and(|due| due <= now) {
+            self.host.handle_timeout(now);
+            env.touched = u32::MAX;
+        }
+        self.settle(env);
+    }
+
+    /// News from the catalog, up to the one before `known`.
+    pub(crate) fn on_news(&mut self, env: &mut Env, feed: &[News], known: usize) {
+        while self.known_news < known.min(feed.len()) {
+            let news = &feed[self.known_news];
+            self.known_news += 1;
+            let input = match news {
+                News::Config { group, claim } => {
+                    let is_mine = claim.config.names(self.me.node);
+                    if !is_mine && self.host.config(env.groups[*group]).is_none() {
+                        continue;
+                    }
+                    env.touch(*group);
+                    Input::Config(claim.clone())
+                }
+                News::Living(living) => Input::Living(living.clone()),
+                News::Targets(targets) => Input::Targets(targets.clone()),
+                News::Expired(below) => Input::ExpireSessions { below: *below },
+            };
+            self.input(env, input);
+        }
+    }
+
+    /// Work that was put off.
+    pub(crate) fn job(&mut self, env: &mut Env, job: Job) {
+        match job {
+            Job::Apply { group, filling } => {
+                if self.stores[group].filling == filling && self.stores[group].is_blocked {
+                    self.stores[group].is_blocked = false;
+                    self.apply_next(env, group);
+                    self.settle(env);
+                }
+            }
+            Job::FinishRead(read) => self.finish_read(env, read),
+            Job::Propose(request) => match self.turn_away(env, request.element.group) {
+                Some(outcome) => self.respond(env, request, outcome),
+                None => self.propose(env, request),
+            },
+            Job::FetchAgain { group, snapshot } => self.fetch_again(env, group, snapshot),
+        }
+    }
+
+    /// Carries out what the machine wants until it wants nothing, and arms its timer.
+    fn settle(&mut self, env: &mut Env) {
+        loop {
+            while let Some(output) = self.host.poll_output() {
+                self.carry_out(env, output);
+            }
+            let next = self.stores.iter().position(|it| !it.is_blocked && !it.queue.is_empty());
+            let Some(group) = next else { break };
+            if env.rng.chance(env.scenario.faults.spilled_per_mille) && !env.healed {
+                let store = &mut self.stores[group];
+                store.is_blocked = true;
+                let filling = store.filling;
+                let later = env.now + MILLISECOND + env.rng.below(120 * MILLISECOND);
+                self.put_off(env, later, Job::Apply { group, filling });
+            } else {
+                self.apply_next(env, group);
+            }
+        }
+        if cfg!(debug_assertions) {
+            self.host.assert_invariants();
+        }
+        self.arm(env);
+    }
+
+    fn arm(&mut self, env: &mut Env) {
+        let Some(due) = self.host.poll_timeout().and_then(|due| self.clock.when(due)) else {
+            return;
+        };
+        if due < self.armed {
+            let at = due.max(env.now) + env.rng.below(TIMER_SLACK);
+            self.armed = at;
+            env.queue.push(at, Event::NodeTimer { node: self.index });
+        }
+    }
+
+    fn carry_out(&mut self, env: &mut Env, output: Output) {
+        match output {
+            Output::Send { to, message } => self.send(env, to, message),
+            Output::Apply { group, seq, op, payload } => {
+                let Some(group) = self.touch(env, group) else { return };
+                self.stores[group].queue.push_back(Waiting { seq, op, payload });
+            }
+            Output::Reply { ticket, outcome } => self.reply(env, ticket, outcome),
+            Output::FetchPayload { group, from, payload } => {
+                let Some(group) = self.touch(env, group) else { return };
+                if !self.stores[group].staged.contains_key(&payload.id) {
+                    self.send_bulk(env, from, group, Bulk::WantPayload(payload.id));
+                }
+            }
+            Output::ReleasePayload { group, id } => {
+                let Some(group) = self.touch(env, group) else { return };
+                self.stores[group].staged.remove(&id);
+            }
+            Output::FetchSnapshot { group, from, snapshot, at } => {
+                let Some(group) = self.touch(env, group) else { return };
+                self.begin_fetch(env, group, from, (snapshot, at));
+            }
+            Output::TakeSnapshot { group, snapshot, at } => {
+                let Some(group) = self.touch(env, group) else { return };
+                self.freeze(env, group, snapshot, at);
+            }
+            Output::DropSnapshot { group, snapshot } => {
+                let Some(group) = self.touch(env, group) else { return };
+                self.stores[group].snapshots.remove(&snapshot);
+            }
+            Output::Propose(proposal) => {
+                let me = self.me;
+                env.say(|| {
+                    let (group, epoch) = (proposal.group, proposal.epoch.0);
+                    format!("{me} proposes {:?} for {group} e{epoch}", proposal.change)
+                });
+                let packet = Packet::ToCatalog(ToCatalog::Propose(proposal));
+                env.send(End::Node(self.index), End::Catalog, packet);
+            }
+            Output::AskCatalog { .. } => {
+                let poll = ToCatalog::Poll { replica: self.me, known: self.known_news };
+                env.send(End::Node(self.index), End::Catalog, Packet::ToCatalog(poll));
+            }
+            Output::Reads { group, gate } => {
+                let Some(group) = self.touch(env, group) else { return };
+                self.gate(env, group, gate);
+            }
+            Output::Reset { group } => {
+                let Some(group) = self.touch(env, group) else { return };
+                let me = self.me;
+                env.say(|| format!("{me} drops group {group}"));
+                self.stores[group].reset();
+            }
+            Output::Role { group, role, epoch } => {
+                let Some(group) = self.touch(env, group) else { return };
+                self.role(env, group, role, epoch);
+            }
+        }
+    }
+
+    fn send(&mut self, env: &mut Env, to: ReplicaId, message: Message) {
+        let node = node_index(to);
+        if node >= NODES_MAX {
+            return;
+        }
+        if env.scenario.flavor == Flavor::Hostile {
+            let (from, overheard) = (self.me, &message);
+            env.overhear(|| Overheard { from, to, message: overheard.clone() });
+        }
+        let me = self.me;
+        env.say(|| brief::Said(me, to, &message).to_string());
+        let is_release = matches!(message, Message::Release(_));
+        let (from, end) = (End::Node(self.index), End::Node(node));
+        let packet = Packet::Peer { from: self.me, to, message };
+        if is_release && env.rng.chance(env.scenario.faults.late_release_per_mille) {
+            let at = env.now + env.rng.between(50, 1_500) * MILLISECOND;
+            env.queue.push(at, Event::Deliver { from, to: end, packet });
+        } else {
+            env.send(from, end, packet);
+        }
+    }
+
+    fn send_bulk(&self, env: &mut Env, to: ReplicaId, group: usize, bulk: Bulk) {
+        let node = node_index(to);
+        if node >= NODES_MAX || node == self.index {
+            return;
+        }
+        let lost = !env.healed
+            && matches!(bulk, Bulk::Stage { .. })
+            && env.rng.chance(env.scenario.faults.stage_loss_per_mille);
+        if !lost {
+            let packet = Packet::Bulk { from: self.me, to, group, bulk };
+            env.send(End::Node(self.index), End::Node(node), packet);
+        }
+    }
+
+    fn put_off(&self, env: &mut Env, at: Time, job: Job) {
+        env.queue.push(at, Event::Job { node: self.index, life: self.me, job });
+    }
+
+    fn touch(&self, env: &mut Env, group: GroupId) -> Option<usize> {
+        let index = env.group_index(group);
+        match index {
+            Some(index) => env.touch(index),
+            None => env.watch.broken(env.now, Invariant::Contract, || {
+                format!("{} speaks of group {group}, which is not", self.me)
+            }),
+        }
+        index
+    }
+
+    fn touch_groups(&self, env: &mut Env, message: &Message) {
+        let group = match message {
+            Message::Append(append) => append.group,
+            Message::AppendAck(ack) => ack.group,
+            Message::AppendNack(nack) => nack.group,
+            Message::SnapshotOffer(offer) => offer.group,
+            Message::Release(release) => release.group,
+            Message::Beat(_) | Message::BeatAck(_) => return,
+        };
+        if let Some(index) = env.group_index(group) {
+            env.touch(index);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The invariants that need a look at several nodes, and what is demanded once faults are over.
+
+use holo_core::group::Seq;
+use holo_core::replication::{ReplicaId, Role};
+
+use super::{LOOK_EVERY, World};
+use crate::brief;
+use crate::client::Client;
+use crate::env::{Acknowledged, node_index};
+use crate::history::Element;
+use crate::network::{MILLISECOND, SECOND};
+use crate::node::Node;
+use crate::packet::Event;
+use crate::queue::Time;
+use crate::watch::Invariant;
+
+/// How soon after the faults every living group must have had an active primary.
+const PRIMARY_WITHIN: Time = 3_500 * MILLISECOND;
+/// How soon after the faults everything must be repaired and answered.
+const REPAIRED_WITHIN: Time = 20 * SECOND;
+/// How long a run with timers below the recommendation goes on after the faults: nothing is demanded of it then.
+const UNDEMANDED: Time = 3 * SECOND;
+impl World {
+    /// Looks at what the last event touched, on the node that it happened to or, for the catalog's, on all.
+    pub(super) fn check(&mut self, stepped: Option<usize>) {
+        let touched = std::mem::take(&mut self.env.touched);
+        for group in (0..self.env.groups.len()).filter(|group| touched >> group & 1 == 1) {
+            let before = self.env.watch.commit(group);
+            if let Some(node) = stepped {
+                self.look_at_commit(node, group);
+            }
+            if stepped.is_none() || self.env.watch.commit(group) > before {
+                for node in 0..self.nodes.len() {
+                    self.check_in_sync(node, group);
+                }
+            } else if let Some(node) = stepped {
+                self.check_in_sync(node, group);
+            }
+        }
+        while let Some(acknowledged) = self.env.acknowledged.pop() {
+            self.check_copies(acknowledged);
+        }
+    }
+
+    fn look_at_commit(&mut self, node: usize, group: usize) {
+        let id = self.env.groups[group];
+        let Some(life) = self.nodes[node].life_mut() else { return };
+        let Some(summary) = life.host().group_summary(id) else { return };
+        if summary.has_base {
+            life.look_at_commit(&mut self.env, group, summary.commit);
+        }
+    }
+
+    /// I4 of one node.
+    fn check_in_sync(&mut self, node: usize, group: usize) {
+        let Some(life) = self.nodes[node].life() else { return };
+        let (me, config) = (life.me(), self.catalog.config(group));
+        let commit = self.env.watch.commit(group);
+        if config.lost || commit == Seq(0) || !config.in_sync.contains(&me) {
+            return;
+        }
+        let summary = life.host().group_summary(self.env.groups[group]);
+        let holds = summary.as_ref().filter(|it| it.has_base).map(|it| it.held);
+        if holds.is_none_or(|last| last < commit) {
+            let epoch = config.epoch;
+            self.env.watch.broken(self.env.now, Invariant::I4InSyncHolds, || {
+                format!(
+                    "group {group}: {me} is in sync in epoch {} and holds {holds:?} of {commit:?}",
+                    epoch.0
+                )
+            });
+        }
+    }
+
+    /// I8: copies at replicas that live or lived when they acknowledged.
+    fn check_copies(&mut self, acknowledged: Acknowledged) {
+        let Acknowledged { group, seq } = acknowledged;
+        let id = self.env.groups[group];
+        let living = self.nodes.iter().filter_map(Node::life).filter(|life| {
+            let summary = life.host().group_summary(id);
+            summary.is_some_and(|summary| summary.has_base && summary.held >= seq)
+        });
+        let dead = self.graveyard.iter().filter(|it| it.group == group && it.last >= seq);
+        let (copies, wanted) = (living.count() + dead.count(), usize::from(id.class.min_in_sync));
+        if copies < wanted {
+            self.env.watch.broken(self.env.now, Invariant::I8Copies, || {
+                format!(
+                    "group {group}: number {} is acknowledged and has {copies} of {wanted} copies",
+                    seq.0
+                )
+            });
+        }
+    }
+
+    /// Whether the group can serve at all: some in-sync replica lives.
+    pub(crate) fn is_alive(&self, group: usize) -> bool {
+        let config = self.catalog.config(group);
+        !config.lost && config.in_sync.iter().any(|member| self.lives(*member))
+    }
+
+    /// Whether a replica's process runs.
+    pub(crate) fn lives(&self, replica: ReplicaId) -> bool {
+        let node = self.nodes.get(node_index(replica));
+        node.and_then(Node::life).is_some_and(|life| life.me() == replica)
+    }
+
+    /// Whether the group has an active primary in the newest epoch.
+    fn is_served(&self, group: usize) -> bool {
+        let config = self.catalog.config(group);
+        let life = self.nodes.get(node_index(config.primary)).and_then(Node::life);
+        let Some(life) = life.filter(|life| life.me() == config.primary) else { return false };
+        let store = life.store(group);
+        store.role == Role::Primary
+            && store.gate.epoch == config.epoch
+            && store.gate.until.is_some()
+    }
+
+    /// Why the group is not as the table wants it; `None` when it is.
+    fn lacks(&self, group: usize) -> Option<String> {
+        let config = self.catalog.config(group);
+        let targets = self.catalog.targets(self.env.groups[group]);
+        let as_wanted = config.learners.is_empty()
+            && config.in_sync.len() == targets.len()
+            && targets.first() == Some(&config.primary.node)
+            && config.in_sync.iter().all(|member| targets.contains(&member.node));
+        if !as_wanted {
+            let wanted: Vec<u32> = targets.iter().map(|number| number.0).collect();
+            return Some(format!("group {group}: wanted {wanted:?}, is {}", brief::Config(config)));
+        }
+        let commit = self.env.watch.commit(group);
+        for member in &config.in_sync {
+            let life = self.nodes.get(node_index(*member)).and_then(Node::life);
+            let summary = life.and_then(|life| life.host().group_summary(self.env.groups[group]));
+            if summary.is_none_or(|summary| summary.applied < commit) {
+                return Some(format!("group {group}: {member} has not applied {commit:?}"));
+            }
+        }
+        (!self.is_served(group))
+            .then(|| format!("group {group}: {} does not serve", config.primary))
+    }
+
+    /// Looks at a healed cluster: whether all is well, or should be by now.
+    pub(super) fn look(&mut self) {
+        let since = self.env.now.saturating_sub(self.env.scenario.heal_at);
+        let groups: Vec<usize> =
+            (0..self.env.groups.len()).filter(|it| self.is_alive(*it)).collect();
+        let (now, demanded) = (self.env.now, self.env.scenario.constants.sane);
+        for group in &groups {
+            if !self.was_served[*group] {
+                self.was_served[*group] = self.is_served(*group);
+            }
+            if !self.was_served[*group] && demanded && since > PRIMARY_WITHIN {
+                let config = self.catalog.config(*group).clone();
+                self.env.watch.broken(now, Invariant::L1Primary, || {
+                    format!("group {group} has had no active primary: {}", brief::Config(&config))
+                });
+            }
+        }
+        for client in &mut self.clients {
+            client.forget_lost(|group| !groups.contains(&group));
+        }
+        let lack = groups.iter().find_map(|group| self.lacks(*group));
+        let done = self.clients.iter().all(Client::is_done);
+        if lack.is_none() && done && self.has_last_looks {
+            self.is_over = true;
+        } else if lack.is_none() && done {
+            self.has_last_looks = true;
+            let elements = self.env.scenario.elements;
+            let all = groups
+                .iter()
+                .flat_map(|group| (0..elements).map(|index| Element { group: *group, index }));
+            let all = all.collect();
+            self.clients[0].take_last_looks(&mut self.env, all);
+        } else if since > REPAIRED_WITHIN && demanded {
+            let waiting: Vec<usize> =
+                self.clients.iter().flat_map(Client::pending_groups).collect();
+            self.env.watch.broken(now, Invariant::L2Repaired, || {
+                lack.unwrap_or_else(|| format!("clients still wait for groups {waiting:?}"))
+            });
+        } else if since > UNDEMANDED && !demanded {
+            self.is_over = true;
+        }
+        self.env.queue.push(now + LOOK_EVERY, Event::Look);
+    }
+
+    /// What is judged at the end: values of replicas, and the histories.
+    pub(super) fn judge(&mut self) {
+        if self.env.watch.violation().is_some() {
+            return;
+        }
+        let now = self.env.now;
+        for group in 0..self.env.groups.len() {
+            for life in self.nodes.iter().filter_map(Node::life) {
+                let (me, store) = (life.me(), life.store(group));
+                let in_sync = self.catalog.config(group).in_sync.contains(&me);
+                let expected = self.env.watch.state_at(group, store.applied);
+                if in_sync
+                    && store.applied > Seq(0)
+                    && expected.is_some_and(|it| it != store.digest())
+                {
+                    self.env.watch.broken(now, Invariant::I3SamePrefix, || {
+                        format!("group {group}: {me} ends with other values")
+                    });
+                }
+            }
+        }
+        if let Some(element) = self.env.history.check() {
+            let calls = self.env.history.calls(element).to_vec();
+            for call in calls {
+                self.env.trace.say(call.invoked, || format!("{element:?} {call:?}"));
+            }
+            self.env.watch.broken(now, Invariant::I1Linearizable, || {
+                format!("element {} of group {}", element.index, element.group)
+            });
+        }
+    }
+}
