@@ -81,7 +81,7 @@ async fn a_node_that_restarts_reports_its_shards_as_lost_and_never_as_zeros() {
     array.fill(7).await.unwrap();
     for restarted in [2, 0] {
         harness.stop(restarted).await;
-        harness.restart(restarted);
+        harness.restart(restarted).await;
         let cluster = harness.client_at_once().await;
         let array = harness
             .until("the restarted node knows the array again", async || {
@@ -127,7 +127,7 @@ async fn a_directory_node_that_restarts_gives_no_id_that_others_remember() {
         cluster.remove(&name).await.unwrap();
     }
     harness.stop(0).await;
-    harness.restart(0);
+    harness.restart(0).await;
     let cluster = harness.client_at_once().await;
     let fresh = harness
         .until("the link is open again", async || {

@@ -76,9 +76,17 @@ impl Harness {
         node.shutdown().await;
     }
 
-    /// Starts a stopped node again, on its old address.
-    pub(crate) fn restart(&mut self, index: usize) {
-        self.nodes[index] = Some(start_node(&self.prepared.configs[index]));
+    /// Starts a stopped node again, on its old address, which is free once the last task that knew the socket is gone.
+    pub(crate) async fn restart(&mut self, index: usize) {
+        let config = &self.prepared.configs[index];
+        let node = self.until("its old address is free", async || {
+            match Node::start(Config::load(config).unwrap()) {
+                Ok(node) => Some(node),
+                Err(failure) if failure.message.contains("already in use") => None,
+                Err(failure) => panic!("{failure}"),
+            }
+        });
+        self.nodes[index] = Some(node.await);
     }
 
     /// Waits until `done` says so, asking again and again; fails when it takes longer than [`PATIENCE`].
