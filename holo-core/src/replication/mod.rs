@@ -46,3 +46,6 @@ pub use messages::{
 pub use mutant::Mutant;
 pub use summary::{GroupSummary, LearnerSummary};
 pub use timers::Timers;
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,11 @@ use crate::group::Seq;
 pub(super) struct Progress {
     /// Its log agrees with ours up to here, payloads and all.
     pub(super) matched: Seq,
+    /// While it copies, its log goes up to here; that ends with a copy that fails, so it counts for nothing but what
+    /// is sent next.
+    pub(super) received: Seq,
+    /// Where the newest snapshot that it was offered ends: what it had before may be gone.
+    pub(super) offered: Seq,
     /// It knows that the group is committed up to here.
     pub(super) committed: Seq,
     /// The next entry to send.
@@ -52,6 +57,8 @@ impl Progress {
     pub(super) fn unknown(last: Seq, now: Instant) -> Self {
         Self {
             matched: Seq(0),
+            received: Seq(0),
+            offered: Seq(0),
             committed: Seq(0),
             next: last.next(),
             based: false,
@@ -70,9 +77,15 @@ impl Progress {
     /// Begins again after what is known to be there; a member of which nothing is known is tried where it was.
     pub(super) fn rewind(&mut self) {
         self.in_flight = 0;
-        if self.confirmed || self.matched > Seq(0) {
-            self.next = self.matched.next();
+        let reached = self.reached();
+        if self.confirmed || reached > Seq(0) {
+            self.next = reached.next();
         }
+    }
+
+    /// What need not be sent again.
+    pub(super) fn reached(&self) -> Seq {
+        if self.based { self.matched } else { self.matched.max(self.received) }
     }
 
     /// Begins a new epoch of the same primary: what it has, it has.

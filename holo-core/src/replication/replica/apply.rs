@@ -9,6 +9,7 @@ use crate::replication::io::Output;
 use crate::replication::log::Log;
 use crate::replication::messages::{EntryOp, RequestKey, SessionId};
 use crate::replication::mutant::Mutant;
+use crate::replication::progress::Progress;
 use crate::{ErrorCode, Failure, limits};
 
 /// An entry between its commit and its end.
@@ -75,6 +76,7 @@ impl Replica {
         }
         self.finish(ctx, seq, running.request, outcome);
         self.advance(ctx);
+        self.update_gate(ctx);
         if self.lead.as_ref().is_some_and(|lead| lead.hold) && self.running.is_empty() {
             self.serve_copies(ctx);
         }
@@ -189,7 +191,7 @@ impl Replica {
             return;
         }
         let progress = self.lead.iter().flat_map(|lead| lead.progress.values());
-        let needed = progress.map(|progress| progress.matched).min().unwrap_or(self.applied);
+        let needed = progress.map(Progress::reached).min().unwrap_or(self.applied);
         while over(&self.log, entries, bytes) {
             let half = limits::GROUP_LOG_ENTRIES_MAX / 2;
             let must = over(&self.log, half, limits::GROUP_LOG_BYTES_MAX / 2);

@@ -64,6 +64,8 @@ impl Replica {
         };
         progress.copy = Some(SnapshotCopy { snapshot, at, windows, offered_at: ctx.now });
         progress.based = false;
+        progress.offered = at.seq;
+        progress.received = at.seq;
         progress.wants_copy = false;
         progress.next = at.seq.next().max(progress.matched.next());
         ctx.emit(Output::TakeSnapshot { group, snapshot, at });

@@ -305,24 +305,28 @@ impl Replica {
         if ack.matched > last || ack.committed > last {
             return Err(malformed("an ack of what was never sent"));
         }
-        if ack.matched > progress.matched || ack.matched == last {
-            progress.progressed_at = ctx.now;
-        }
+        let before = progress.reached();
         progress.confirmed = true;
-        progress.matched = progress.matched.max(ack.matched);
         progress.committed = progress.committed.max(ack.committed);
-        progress.next = progress.next.max(progress.matched.next());
-        progress.in_flight = progress.in_flight.saturating_sub(1);
-        if progress.next == progress.matched.next() {
-            progress.in_flight = 0;
-        }
-        let reached = progress.copy.as_ref().is_none_or(|copy| copy.at.seq <= ack.matched);
-        if ack.based && reached {
+        // What it had before it was offered a snapshot may be gone, and a copy may still fail.
+        let is_firm = ack.based && ack.matched >= progress.offered;
+        if is_firm {
             progress.based = true;
+            progress.matched = progress.matched.max(ack.matched);
             progress.wants_copy = false;
             drop_copy(ctx, group, progress);
-        } else if !ack.based {
-            progress.based = false;
+        } else {
+            progress.based &= ack.based;
+            progress.received = progress.received.max(ack.matched);
+        }
+        let reached = progress.reached();
+        if reached > before || reached == last {
+            progress.progressed_at = ctx.now;
+        }
+        progress.next = progress.next.max(reached.next());
+        progress.in_flight = progress.in_flight.saturating_sub(1);
+        if progress.next == reached.next() {
+            progress.in_flight = 0;
         }
         self.try_commit(ctx);
         ctx.dirty.insert(group);
@@ -360,13 +364,14 @@ impl Replica {
             return Ok(());
         }
         if nack.needs_snapshot && is_learner {
+            progress.received = Seq(0);
             progress.based = false;
             progress.wants_copy = true;
             progress.in_flight = 0;
             self.serve_copies(ctx);
             return Ok(());
         }
-        let next = nack.have.max(progress.matched).next().min(self.log.last().seq.next());
+        let next = nack.have.max(progress.reached()).next().min(self.log.last().seq.next());
         let again =
             progress.nacked == Some(next) && ctx.now.since(progress.nacked_at) < ctx.timers.resend;
         if next < progress.next && !again {
@@ -426,7 +431,7 @@ impl Replica {
                 continue;
             }
             let moved_on = ctx.peers.get(*id).is_some_and(|peer| peer.lease.held.lacks(group));
-            let owes = progress.matched < last || progress.in_flight > 0;
+            let owes = progress.reached() < last || progress.in_flight > 0;
             let learns = self.claim.config.learners.contains(id) && !progress.based;
             if owes || learns || moved_on || !progress.confirmed {
                 progress.rewind();

@@ -58,11 +58,14 @@ impl Replica {
         }
     }
 
-    /// Every other member of the maximal in-sync set must have leased us its silence.
+    /// All that a former primary answered must be applied here, and every other member of the maximal in-sync set must have leased us its silence.
     fn readable_until(&self, ctx: &Context<'_>) -> Option<Instant> {
         let lead = self.lead.as_ref().filter(|_| self.role == Role::Primary)?;
         if ctx.mutant == Mutant::ReadWithoutLease {
             return Some(Instant::MAX);
+        }
+        if self.applied < lead.barrier && ctx.mutant != Mutant::ServeBeforeBarrier {
+            return None;
         }
         let members = self.claim.config.in_sync.iter().chain(&lead.proposed);
         let mut until = Instant::MAX;

@@ -1,0 +1,134 @@
+use super::*;
+
+#[test]
+fn a_backup_takes_over_from_a_dead_primary_and_nothing_acknowledged_is_lost() {
+    let mut cluster = Cluster::new(3, 3, group(3, 1));
+    cluster.pass(300);
+    assert_eq!(cluster.count(1, key(1, 1)), 0);
+    cluster.kill(1);
+    let before = cluster.now;
+    while cluster.summary(2).role != Role::Primary && cluster.summary(3).role != Role::Primary {
+        cluster.pass(5);
+        assert!(cluster.now.since(before) < Duration::from_millis(1000), "{cluster:?}");
+    }
+    let leader = if cluster.summary(2).role == Role::Primary { 2 } else { 3 };
+    cluster.pass(200);
+    assert!(cluster.reads(leader));
+    assert_eq!(cluster.count(leader, key(1, 1)), 0, "the answer moved with the data");
+    assert_eq!(cluster.count(leader, key(1, 2)), 1);
+}
+
+#[test]
+fn a_new_primary_waits_for_what_it_promised_the_old_one() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.pass(300);
+    let until = cluster.nodes[&replica(1)].gate.until.unwrap();
+    cluster.isolate(1);
+    let proposal = Proposal {
+        group: cluster.group,
+        epoch: Epoch(1),
+        by: replica(2),
+        change: ConfigChange::TakeOver,
+    };
+    cluster.change(proposal);
+    let news = Input::Config(claim(&cluster.config));
+    cluster.input(replica(2), news).unwrap();
+    assert_eq!(cluster.summary(2).role, Role::PrimaryPending);
+    let refused = cluster.propose(2, None, add(1)).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NotReady);
+    cluster.catalog_is_away = true;
+    while cluster.summary(2).role != Role::Primary {
+        assert!(!cluster.reads(2));
+        cluster.pass(5);
+    }
+    assert!(cluster.now > until, "the old primary may have read until then");
+    assert!(!cluster.reads(1) && cluster.reads(2));
+}
+
+#[test]
+fn a_handover_gives_the_promises_back_and_nobody_waits() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.pass(300);
+    cluster.count(1, key(1, 1));
+    cluster.want(&[2, 1]);
+    let mut waited = 0;
+    while cluster.summary(2).role != Role::Primary {
+        cluster.pass(5);
+        waited += 5;
+    }
+    assert!(waited <= 60, "{waited} ms");
+    assert_eq!(cluster.summary(1).role, Role::Backup);
+    cluster.pass(200);
+    assert!(cluster.reads(2) && !cluster.reads(1));
+    assert_eq!(cluster.count(2, key(1, 2)), 1);
+}
+
+#[test]
+fn a_primary_that_was_cut_off_drops_its_tail_and_follows() {
+    let mut cluster = Cluster::new(3, 3, group(3, 1));
+    cluster.pass(300);
+    cluster.isolate(1);
+    cluster.without_catalog.insert(replica(1));
+    let lost = cluster.propose(1, Some(key(1, 1)), add(7)).unwrap();
+    cluster.pass(1500);
+    assert!(!cluster.reads(1));
+    let leader = if cluster.summary(2).role == Role::Primary { 2 } else { 3 };
+    assert_eq!(cluster.count(leader, key(2, 1)), 0);
+    cluster.cut.clear();
+    cluster.pass(500);
+    let failure = cluster.reply(1, lost).unwrap().clone().unwrap_err();
+    assert_eq!(failure.code, ErrorCode::WrongNode, "with a key it may be tried again elsewhere");
+    assert_eq!(cluster.summary(1).role, Role::Empty, "a takeover removes the silent primary");
+    assert_eq!(cluster.nodes[&replica(1)].resets, 1);
+    assert_eq!(cluster.value(leader), 1);
+}
+
+#[test]
+fn writes_go_on_without_the_catalog() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.pass(300);
+    cluster.catalog_is_away = true;
+    cluster.pass(5000);
+    assert!(cluster.reads(1));
+    assert_eq!(cluster.count(1, key(1, 1)), 0);
+}
+
+#[test]
+fn a_newer_incarnation_frees_at_once_what_was_promised_to_the_older() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.pass(300);
+    cluster.kill(1);
+    let reborn = ReplicaId { incarnation: Incarnation(2), ..replica(1) };
+    cluster.input(replica(2), Input::Living(vec![reborn, replica(2)])).unwrap();
+    cluster.pass(60);
+    assert_eq!(cluster.summary(2).role, Role::Primary);
+    assert!(cluster.reads(2));
+}
+
+#[test]
+fn a_pause_of_the_own_process_is_nobodys_silence() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.pass(300);
+    cluster.now = cluster.now.after(Duration::from_secs(5));
+    cluster.pass(300);
+    assert_eq!(cluster.config.epoch, Epoch(1), "nobody was removed or replaced");
+    assert!(cluster.reads(1));
+}
+
+#[test]
+fn a_primary_that_missed_an_epoch_begins_anew() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.pass(300);
+    let mut config = cluster.config.as_ref().clone();
+    config.epoch = Epoch(3);
+    cluster.config = Arc::new(config);
+    cluster.isolate(2);
+    let news = Input::Config(claim(&cluster.config));
+    cluster.input(replica(1), news).unwrap();
+    assert_eq!(cluster.summary(1).role, Role::PrimaryPending);
+    assert!(!cluster.reads(1));
+    cluster.cut.clear();
+    cluster.pass(300);
+    assert_eq!(cluster.summary(1).role, Role::Primary);
+    assert!(cluster.reads(1));
+}

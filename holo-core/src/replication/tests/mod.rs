@@ -1,0 +1,367 @@
+//! Whole hosts against each other, on a network without delay and a catalog that always answers. What needs luck or
+//! faults in between belongs to the simulator.
+
+mod failover;
+mod hostile;
+mod repair;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    Class, ConfigChange, ConfigClaim, ConfigVerifier, GroupConfig, GroupId, GroupSummary, Host,
+    Incarnation, Input, Message, NodeNumber, Output, Payload, PayloadId, Proposal, ReadGate,
+    ReplicaId, RequestKey, Role, SessionId, SnapshotId, Timers,
+};
+use crate::group::{Op, PageSpan, Seq, StagingId, Ticket, UpdateKind, apply_update};
+use crate::{
+    ArrayId, DType, Epoch, ErrorCode, Failure, Instant, PAGE_BYTES, PartitionId, ShardIndex,
+};
+
+/// Believes the proof that names the epoch.
+#[derive(Debug)]
+struct EpochProof;
+
+impl ConfigVerifier for EpochProof {
+    fn is_proven(&self, config: &GroupConfig, proof: &[u8]) -> bool {
+        proof == config.epoch.0.to_le_bytes()
+    }
+}
+
+fn claim(config: &Arc<GroupConfig>) -> ConfigClaim {
+    let proof = Bytes::copy_from_slice(&config.epoch.0.to_le_bytes());
+    ConfigClaim { config: Arc::clone(config), proof }
+}
+
+fn replica(node: u32) -> ReplicaId {
+    ReplicaId { node: NodeNumber(node), incarnation: Incarnation(1) }
+}
+
+fn group(replicas: u8, min_in_sync: u8) -> GroupId {
+    GroupId { partition: PartitionId(7), class: Class { replicas, min_in_sync } }
+}
+
+fn key(session: u64, number: u64) -> RequestKey {
+    RequestKey { session: SessionId(session), number, floor: number.saturating_sub(3) }
+}
+
+fn add(amount: i64) -> Op {
+    Op::Update {
+        array: ArrayId(1),
+        shard: ShardIndex(0),
+        offset: 0,
+        dtype: DType::I64,
+        kind: UpdateKind::FetchAdd,
+        operand: amount.to_le_bytes(),
+        expected: [0; 8],
+    }
+}
+
+fn publish(number: u64) -> Op {
+    let len = PAGE_BYTES as u64;
+    let pages = PageSpan::of_bytes(0, len).unwrap();
+    let (array, shard, staging) = (ArrayId(1), ShardIndex(0), StagingId(number));
+    Op::Publish { array, shard, staging, pages, offset: 0, len }
+}
+
+fn payload(origin: u32, number: u64) -> Payload {
+    Payload { id: PayloadId { origin: replica(origin), number }, len: PAGE_BYTES as u64 }
+}
+
+/// One node with its driver.
+#[derive(Debug)]
+struct Node {
+    host: Host,
+    /// The one element of the one array.
+    value: [u8; 8],
+    published: Vec<PayloadId>,
+    snapshots: BTreeMap<SnapshotId, [u8; 8]>,
+    gate: ReadGate,
+    replies: BTreeMap<Ticket, Result<Bytes, Failure>>,
+    fetches: Vec<(ReplicaId, Payload)>,
+    released: Vec<PayloadId>,
+    resets: usize,
+}
+
+/// Nodes, their network and their catalog.
+#[derive(Debug)]
+struct Cluster {
+    group: GroupId,
+    config: Arc<GroupConfig>,
+    nodes: BTreeMap<ReplicaId, Node>,
+    /// From whom to whom nothing arrives.
+    cut: BTreeSet<(ReplicaId, ReplicaId)>,
+    catalog_is_away: bool,
+    /// Who does not reach the catalog.
+    without_catalog: BTreeSet<ReplicaId>,
+    /// Snapshots that will fail to arrive.
+    torn: usize,
+    wire: VecDeque<(ReplicaId, ReplicaId, Message)>,
+    now: Instant,
+    tickets: u64,
+    sent: usize,
+}
+
+impl Cluster {
+    /// Nodes 1 to `nodes`, of which the first `in_sync` hold the group, and node 1 leads.
+    fn new(nodes: u32, in_sync: u32, group: GroupId) -> Self {
+        let verifier: Arc<dyn ConfigVerifier> = Arc::new(EpochProof);
+        let node = |n| {
+            let host = Host::new(replica(n), Timers::default(), Arc::clone(&verifier)).unwrap();
+            let gate = ReadGate { epoch: Epoch(0), until: None };
+            let node = Node {
+                host,
+                value: [0; 8],
+                published: Vec::new(),
+                snapshots: BTreeMap::new(),
+                gate,
+                replies: BTreeMap::new(),
+                fetches: Vec::new(),
+                released: Vec::new(),
+                resets: 0,
+            };
+            (replica(n), node)
+        };
+        let config = Arc::new(GroupConfig {
+            group,
+            epoch: Epoch(1),
+            primary: replica(1),
+            in_sync: (1..=in_sync).map(replica).collect(),
+            learners: Vec::new(),
+            lost: false,
+        });
+        let mut cluster = Self {
+            group,
+            config,
+            nodes: (1..=nodes).map(node).collect(),
+            cut: BTreeSet::new(),
+            catalog_is_away: false,
+            without_catalog: BTreeSet::new(),
+            torn: 0,
+            wire: VecDeque::new(),
+            now: Instant(1_000_000_000),
+            tickets: 0,
+            sent: 0,
+        };
+        cluster.tell_config();
+        cluster
+    }
+
+    fn tell_config(&mut self) {
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            let input = Input::Config(claim(&self.config));
+            self.input(id, input).unwrap();
+        }
+    }
+
+    fn input(&mut self, id: ReplicaId, input: Input) -> Result<(), Failure> {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let result = node.host.handle_input(now, input);
+        self.drain(id);
+        self.deliver();
+        result
+    }
+
+    fn drain(&mut self, id: ReplicaId) {
+        loop {
+            let Some(node) = self.nodes.get_mut(&id) else { return };
+            let Some(output) = node.host.poll_output() else { break };
+            node.host.assert_invariants();
+            match output {
+                Output::Send { to, message } => {
+                    self.sent += 1;
+                    self.wire.push_back((id, to, message));
+                }
+                Output::Apply { group, seq, op, payload } => {
+                    let outcome = node.apply(&op, payload);
+                    let done = Input::Applied { group, seq, outcome };
+                    node.host.handle_input(self.now, done).unwrap();
+                }
+                Output::Reply { ticket, outcome } => {
+                    assert!(node.replies.insert(ticket, outcome).is_none(), "one reply each");
+                }
+                Output::FetchPayload { from, payload, .. } => node.fetches.push((from, payload)),
+                Output::ReleasePayload { id, .. } => node.released.push(id),
+                Output::TakeSnapshot { snapshot, .. } => {
+                    node.snapshots.insert(snapshot, node.value);
+                }
+                Output::DropSnapshot { snapshot, .. } => {
+                    node.snapshots.remove(&snapshot).unwrap();
+                }
+                Output::FetchSnapshot { group, from, snapshot, at } => {
+                    let state = self.nodes[&from].snapshots.get(&snapshot).copied();
+                    let node = self.nodes.get_mut(&id).unwrap();
+                    let input = match state.filter(|_| self.torn == 0) {
+                        Some(state) => {
+                            node.value = state;
+                            Input::SnapshotFetched { group, at }
+                        }
+                        None => {
+                            self.torn = self.torn.saturating_sub(1);
+                            Input::SnapshotFailed { group }
+                        }
+                    };
+                    node.host.handle_input(self.now, input).unwrap();
+                }
+                Output::Propose(proposal) => self.change(proposal),
+                Output::Reads { gate, .. } => node.gate = gate,
+                Output::Reset { .. } => {
+                    node.value = [0; 8];
+                    node.resets += 1;
+                }
+                Output::AskCatalog { .. } | Output::Role { .. } => {}
+            }
+        }
+    }
+
+    /// The catalog: a compare-and-set on the epoch.
+    fn change(&mut self, proposal: Proposal) {
+        if self.catalog_is_away
+            || self.without_catalog.contains(&proposal.by)
+            || proposal.epoch != self.config.epoch
+        {
+            return;
+        }
+        let mut config = self.config.as_ref().clone();
+        config.epoch.0 += 1;
+        match proposal.change {
+            ConfigChange::AddLearner(id) => config.learners.push(id),
+            ConfigChange::AddInSync(id) => {
+                config.learners.retain(|learner| *learner != id);
+                config.in_sync.push(id);
+            }
+            ConfigChange::Remove(id) => {
+                config.learners.retain(|learner| *learner != id);
+                config.in_sync.retain(|member| *member != id);
+            }
+            ConfigChange::TakeOver => {
+                config.in_sync.retain(|member| *member != self.config.primary);
+                config.primary = proposal.by;
+            }
+            ConfigChange::Handover(id) => config.primary = id,
+        }
+        config.in_sync.sort();
+        config.learners.sort();
+        config.check().unwrap();
+        self.config = Arc::new(config);
+    }
+
+    fn deliver(&mut self) {
+        while let Some((from, to, message)) = self.wire.pop_front() {
+            if self.cut.contains(&(from, to)) {
+                continue;
+            }
+            let Some(node) = self.nodes.get_mut(&to) else { continue };
+            // Refusals are answers, too: nothing of it is awaited here.
+            let _refused = node.host.handle_input(self.now, Input::Message { from, message });
+            self.drain(to);
+        }
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, millis: u64) {
+        let end = self.now.after(Duration::from_millis(millis));
+        while self.now < end {
+            self.now = self.now.after(Duration::from_millis(5)).min(end);
+            for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+                let (now, known) = (self.now, self.nodes[&id].host.config(self.group).cloned());
+                if known.is_none_or(|known| known.epoch < self.config.epoch)
+                    && !self.catalog_is_away
+                    && !self.without_catalog.contains(&id)
+                {
+                    let news = Input::Config(claim(&self.config));
+                    self.input(id, news).unwrap();
+                }
+                let Some(node) = self.nodes.get_mut(&id) else { continue };
+                if node.host.poll_timeout().is_some_and(|at| at <= now) {
+                    node.host.handle_timeout(now);
+                    self.drain(id);
+                    self.deliver();
+                }
+            }
+        }
+    }
+
+    fn propose(
+        &mut self,
+        node: u32,
+        request: Option<RequestKey>,
+        op: Op,
+    ) -> Result<Ticket, Failure> {
+        self.propose_with(node, request, op, None)
+    }
+
+    fn propose_with(
+        &mut self,
+        node: u32,
+        request: Option<RequestKey>,
+        op: Op,
+        payload: Option<Payload>,
+    ) -> Result<Ticket, Failure> {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let input = Input::Propose { ticket, group: self.group, request, op, payload };
+        self.input(replica(node), input).map(|()| ticket)
+    }
+
+    fn reply(&self, node: u32, ticket: Ticket) -> Option<&Result<Bytes, Failure>> {
+        self.nodes[&replica(node)].replies.get(&ticket)
+    }
+
+    /// Adds 1 and says what was there before.
+    fn count(&mut self, node: u32, request: RequestKey) -> i64 {
+        let ticket = self.propose(node, Some(request), add(1)).unwrap();
+        let before = self.reply(node, ticket).unwrap().clone().unwrap();
+        i64::from_le_bytes(before.as_ref().try_into().unwrap())
+    }
+
+    fn value(&self, node: u32) -> i64 {
+        i64::from_le_bytes(self.nodes[&replica(node)].value)
+    }
+
+    fn summary(&self, node: u32) -> GroupSummary {
+        self.nodes[&replica(node)].host.group_summary(self.group).unwrap()
+    }
+
+    fn reads(&self, node: u32) -> bool {
+        self.nodes[&replica(node)].gate.is_open(self.now)
+    }
+
+    fn kill(&mut self, node: u32) {
+        self.nodes.remove(&replica(node));
+    }
+
+    fn isolate(&mut self, node: u32) {
+        for other in self.nodes.keys().copied() {
+            self.cut.insert((replica(node), other));
+            self.cut.insert((other, replica(node)));
+        }
+    }
+
+    fn want(&mut self, targets: &[u32]) {
+        let targets: Vec<_> = targets.iter().map(|n| replica(*n)).collect();
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            let targets = vec![(self.group, targets.clone())];
+            self.input(id, Input::Targets(targets)).unwrap();
+        }
+    }
+}
+
+impl Node {
+    fn apply(&mut self, op: &Op, payload: Option<PayloadId>) -> Result<Bytes, Failure> {
+        match op {
+            Op::Update { dtype, kind, operand, expected, .. } => {
+                apply_update(*dtype, *kind, &mut self.value, *operand, *expected)
+            }
+            _ => {
+                self.published.extend(payload);
+                Ok(Bytes::new())
+            }
+        }
+    }
+}

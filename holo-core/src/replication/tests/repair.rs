@@ -1,0 +1,113 @@
+use super::*;
+
+#[test]
+fn a_dead_backup_is_removed_and_a_target_is_brought_up_in_its_place() {
+    let mut cluster = Cluster::new(3, 2, group(2, 1));
+    cluster.pass(300);
+    for number in 1..=5 {
+        cluster.count(1, key(1, number));
+    }
+    cluster.kill(2);
+    cluster.want(&[1, 3]);
+    let ticket = cluster.propose(1, Some(key(1, 6)), add(1)).unwrap();
+    cluster.pass(1500);
+    assert!(cluster.reply(1, ticket).unwrap().is_ok(), "the stall ended with the removal");
+    assert_eq!(cluster.config.in_sync, [replica(1), replica(3)]);
+    assert_eq!(cluster.value(3), 6);
+    assert!(cluster.nodes[&replica(1)].snapshots.is_empty(), "and none is kept");
+    cluster.kill(1);
+    cluster.pass(1500);
+    assert_eq!(cluster.summary(3).role, Role::Primary);
+    assert_eq!(cluster.count(3, key(1, 6)), 5, "answers came with the snapshot and the log");
+    assert_eq!(cluster.count(3, key(1, 3)), 2);
+}
+
+#[test]
+fn writes_go_on_while_a_learner_is_brought_up() {
+    let mut cluster = Cluster::new(2, 1, group(2, 1));
+    cluster.pass(300);
+    cluster.want(&[1, 2]);
+    for number in 1..=100 {
+        cluster.count(1, key(1, number));
+        cluster.pass(5);
+    }
+    assert_eq!(cluster.config.in_sync, [replica(1), replica(2)]);
+    cluster.pass(300);
+    assert_eq!((cluster.value(1), cluster.value(2)), (100, 100));
+}
+
+#[test]
+fn a_torn_snapshot_is_fetched_again() {
+    let mut cluster = Cluster::new(2, 1, group(2, 1));
+    cluster.torn = 3;
+    cluster.count(1, key(1, 1));
+    cluster.want(&[1, 2]);
+    cluster.pass(1500);
+    assert_eq!(cluster.torn, 0);
+    assert_eq!(cluster.config.in_sync, [replica(1), replica(2)]);
+    assert_eq!(cluster.value(2), 1);
+}
+
+#[test]
+fn a_move_brings_up_the_new_holders_first_hands_over_and_drops_the_old() {
+    let mut cluster = Cluster::new(4, 2, group(2, 2));
+    cluster.pass(300);
+    cluster.count(1, key(1, 1));
+    cluster.want(&[4, 3]);
+    let mut fewest = usize::MAX;
+    for _ in 0..400 {
+        cluster.pass(5);
+        fewest = fewest.min(cluster.config.in_sync.len());
+    }
+    assert!(fewest >= 2, "never below what the class wants");
+    assert_eq!(cluster.config.in_sync, [replica(3), replica(4)]);
+    assert_eq!((cluster.config.primary, &cluster.config.learners), (replica(4), &vec![]));
+    for left in [1, 2] {
+        assert_eq!(cluster.summary(left).role, Role::Empty);
+    }
+    assert_eq!(cluster.count(4, key(1, 2)), 1);
+}
+
+#[test]
+fn a_target_that_is_away_is_left_alone_for_longer_each_time() {
+    let mut cluster = Cluster::new(2, 1, group(2, 1));
+    cluster.pass(300);
+    cluster.isolate(2);
+    cluster.want(&[1, 2]);
+    cluster.pass(20_000);
+    let epochs = cluster.config.epoch.0;
+    assert!((5..=16).contains(&epochs), "{epochs} epochs in 20 s");
+    cluster.cut.clear();
+    cluster.pass(18_000);
+    assert_eq!(cluster.config.in_sync.len(), 2);
+}
+
+#[test]
+fn an_in_sync_replica_that_never_gets_the_bytes_is_removed_as_slow() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.pass(300);
+    let bytes = payload(1, 1);
+    let ready = Input::PayloadReady { group: cluster.group, id: bytes.id };
+    cluster.input(replica(1), ready).unwrap();
+    let ticket = cluster.propose_with(1, None, publish(1), Some(bytes)).unwrap();
+    cluster.pass(2500);
+    assert_eq!(cluster.reply(1, ticket), None);
+    assert!(cluster.nodes[&replica(2)].fetches.len() > 3, "it asks again");
+    cluster.pass(1500);
+    assert!(cluster.reply(1, ticket).unwrap().is_ok());
+    assert_eq!(cluster.config.in_sync, [replica(1)]);
+    assert_eq!(cluster.nodes[&replica(2)].resets, 1);
+}
+
+#[test]
+fn a_member_is_never_removed_below_what_the_class_wants() {
+    let mut cluster = Cluster::new(3, 2, group(2, 2));
+    cluster.pass(300);
+    cluster.kill(2);
+    cluster.pass(3000);
+    assert_eq!(cluster.config.in_sync.len(), 2);
+    cluster.want(&[1, 3]);
+    cluster.pass(2000);
+    assert_eq!(cluster.config.in_sync, [replica(1), replica(3)], "first the new one, then out");
+    assert_eq!(cluster.count(1, key(1, 1)), 0);
+}
