@@ -264,7 +264,7 @@ impl CatalogState {
             }
         }
         self.touch(Subject::Node(number));
-        self.remove_node_from_groups(number, Some(incarnation));
+        self.remove_node_from_groups(number, Some(incarnation), false);
         Ok(Answer::Registered { incarnation, resumed })
     }
 

@@ -109,9 +109,14 @@ impl CatalogState {
         }
     }
 
-    /// Takes all lives of a node but `keep` out of every config. Groups whose last in-sync replica that was are lost, or,
-    /// where no array had anything in them, start anew elsewhere.
-    pub(super) fn remove_node_from_groups(&mut self, node: NodeNumber, keep: Option<Incarnation>) {
+    /// Takes all lives of a node but `keep` out of every config. Groups whose last in-sync replica that was are lost; where
+    /// no array had anything in them, or the loss is accepted, they start anew elsewhere.
+    pub(super) fn remove_node_from_groups(
+        &mut self,
+        node: NodeNumber,
+        keep: Option<Incarnation>,
+        accept_loss: bool,
+    ) {
         let groups: Vec<GroupId> = self.groups_of(node).iter().copied().collect();
         let goes = |member: &ReplicaId| member.node == node && Some(member.incarnation) != keep;
         let mut emptied = BTreeSet::new();
@@ -133,7 +138,7 @@ impl CatalogState {
             }
             self.put_group(next);
         }
-        self.lose(&emptied);
+        self.lose(&emptied, accept_loss);
     }
 
     /// Who takes over among `candidates` when the catalog knows that the primary is dead: one that answers before one

@@ -94,10 +94,10 @@ impl CatalogState {
             .help("drain the node instead, or say --accept-loss to give this data up")
     }
 
-    /// The last in-sync replicas of these groups are gone: those in which an array has data are lost, the others start
-    /// anew, or are lost as long as there is no node to start them on.
-    pub(super) fn lose(&mut self, groups: &BTreeSet<GroupId>) {
-        let occupied = self.occupancy(groups, 0).groups;
+    /// The last in-sync replicas of these groups are gone: those in which an array has data are lost unless that is
+    /// accepted, the others start anew, or are lost as long as there is no node to start them on.
+    pub(super) fn lose(&mut self, groups: &BTreeSet<GroupId>, accepted: bool) {
+        let occupied = if accepted { BTreeSet::new() } else { self.occupancy(groups, 0).groups };
         for group in groups {
             let fresh = if occupied.contains(group) { None } else { self.fresh_config(*group) };
             let next = fresh.or_else(|| {

@@ -276,10 +276,7 @@ impl CatalogState {
         }
         self.put_state(number, NodeState::Evicted);
         self.bury(number);
-        self.remove_node_from_groups(number, None);
-        if accept_loss {
-            self.reset_lost(&last_copies);
-        }
+        self.remove_node_from_groups(number, None, accept_loss);
         Ok(Answer::Done)
     }
 

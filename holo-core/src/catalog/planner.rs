@@ -215,7 +215,8 @@ impl Planner<'_> {
         TargetTable::new(copies, holders)
     }
 
-    /// Gives what a cordoned node would newly get to the emptiest open one that can take it.
+    /// Gives what a cordoned node would newly get to the emptiest open one that can take it; where there is none, a copy
+    /// counts for more than a cordon.
     fn spare_cordoned(
         &self,
         holders: &mut [NodeNumber],

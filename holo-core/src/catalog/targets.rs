@@ -28,10 +28,7 @@ impl TargetTable {
         let refuse = |why: String| Err(Failure::new(ErrorCode::InvalidArgument, why));
         let width = usize::from(copies);
         let whole = width > 0 && holders.len().is_multiple_of(width);
-        if !whole
-            || width > limits::REPLICAS_MAX
-            || holders.len() > limits::TARGET_SLOTS_MAX
-        {
+        if !whole || width > limits::REPLICAS_MAX || holders.len() > limits::TARGET_SLOTS_MAX {
             return refuse(format!("a target table of {} holders, {copies} each", holders.len()));
         }
         for (partition, set) in holders.chunks_exact(width).enumerate() {

@@ -1,0 +1,229 @@
+//! Random histories against what must always hold, and noise against every reader.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// One thing that may happen; numbers are taken modulo what there is.
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    kind: u8,
+    a: u8,
+    b: u8,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    (0u8..18, any::<u8>(), any::<u8>()).prop_map(|(kind, a, b)| Event { kind, a, b })
+}
+
+/// What was seen so far and may never change back.
+#[derive(Default)]
+struct Seen {
+    arrays: BTreeSet<crate::ArrayId>,
+    removed: BTreeSet<crate::ArrayId>,
+    nodes: BTreeMap<NodeNumber, NodeId>,
+}
+
+impl Seen {
+    fn look(&mut self, before: &CatalogState, after: &CatalogState) {
+        for config in after.groups() {
+            if let Some(old) = before.group(config.group) {
+                assert_step(old, config);
+            } else {
+                assert_eq!(config.epoch.0, 1);
+            }
+        }
+        let arrays: BTreeSet<_> = after.arrays().map(|array| array.id).collect();
+        for id in &arrays {
+            assert!(!self.removed.contains(id), "array {id} came back");
+            let newest = self.arrays.last().is_none_or(|last| id > last);
+            assert!(newest || self.arrays.contains(id), "array {id} is late");
+        }
+        self.removed.extend(self.arrays.difference(&arrays));
+        self.arrays.extend(arrays);
+        for node in after.nodes() {
+            let known = self.nodes.entry(node.number).or_insert(node.id);
+            assert_eq!(*known, node.id, "number {} was given twice", node.number);
+            let old = before.node(node.number).map_or(0, |old| old.incarnation.0);
+            assert!(node.incarnation.0 >= old);
+        }
+        assert!(after.now() >= before.now());
+    }
+}
+
+/// A config stays as it was, or its epoch grows by one and nobody is in sync who was neither in sync nor a learner, but
+/// for the one replica on which lost data starts anew.
+fn assert_step(old: &GroupConfig, new: &GroupConfig) {
+    if old.epoch == new.epoch {
+        assert_eq!(old, new);
+        return;
+    }
+    assert_eq!(new.epoch.0, old.epoch.0 + 1, "{old:?} -> {new:?}");
+    assert!(!new.in_sync.is_empty());
+    let known = |id: &&ReplicaId| old.in_sync.contains(id) || old.learners.contains(id);
+    let strangers = new.in_sync.iter().filter(|id| !known(id)).count();
+    if old.lost || new.in_sync.iter().all(|id| !old.in_sync.contains(id)) {
+        // Everything that the group had is gone: it starts on one replica, or stays lost.
+        assert!(new.lost || new.in_sync.len() == 1, "{old:?} -> {new:?}");
+    } else {
+        assert_eq!(strangers, 0, "{old:?} -> {new:?}");
+        let promoted = new.in_sync.iter().filter(|id| old.learners.contains(id)).count();
+        assert!(promoted <= 1);
+    }
+}
+
+fn happen(lab: &mut Lab, event: Event) {
+    let Event { kind, a, b } = event;
+    let nodes: Vec<NodeNumber> = lab.state.nodes().map(|node| node.number).collect();
+    let node = nodes[usize::from(a) % nodes.len()];
+    let set = |change| Operation::SetNodeState { node, change };
+    let (by, operation) = match kind {
+        0 | 1 => {
+            lab.boots = lab.boots.wrapping_add(1).max(1);
+            (Authority::Node(node), Operation::Register(registration(node.0, lab.boots)))
+        }
+        2 => {
+            let replica = lab.state.node(node).unwrap().replica();
+            let by = lab.state.voters().first().copied().unwrap_or_default();
+            (Authority::Node(by), Operation::SetUp(vec![Liveness { replica, up: b % 2 == 0 }]))
+        }
+        3 => (admin(), set(NodeChange::Drain { deadline: None })),
+        4 => (admin(), set(NodeChange::Undrain)),
+        5 => (admin(), set(NodeChange::Evict { accept_loss: b % 3 == 0 })),
+        6 => (admin(), set(NodeChange::Cordon)),
+        7 => (admin(), set(NodeChange::Leave)),
+        8 => {
+            let by = lab.state.voters().first().copied().unwrap_or_default();
+            (Authority::Node(by), Operation::FinishDrain { node })
+        }
+        9 => {
+            let Ok(plan) = plan_with(&lab.state, UnixMillis(lab.now), &[1, 2, 3]) else { return };
+            for update in plan.updates() {
+                lab.apply(admin(), Operation::ApplyTable(update));
+            }
+            return;
+        }
+        10 | 11 => {
+            lab.tokens += 1;
+            let name = format!("a{}", a % 6);
+            let request = Lab::request(&name, u32::from(b % 3) + 1, 1);
+            let Ok(new) = lab.state.prepare_array(public(1), &request, &SECRET, lab.tokens) else {
+                return;
+            };
+            (admin(), Operation::CreateArray(new))
+        }
+        12 => {
+            let arrays: Vec<_> = lab.state.arrays().map(|array| array.id).collect();
+            let Some(array) = arrays.get(usize::from(b) % arrays.len().max(1)) else { return };
+            (admin(), Operation::RemoveArray { tenant: TenantId(1), array: *array })
+        }
+        13 => {
+            let lost = lab.state.lost_groups().iter().copied().collect();
+            (admin(), Operation::AcceptLoss(lost))
+        }
+        14 => {
+            lab.now += u64::from(b) * 100;
+            let wanted = lab.state.wanted_voters(UnixMillis(lab.now));
+            let by = lab.state.voters().first().copied().unwrap_or_default();
+            (Authority::Node(by), Operation::SetVoters(wanted))
+        }
+        _ => return propose(lab, node, b),
+    };
+    lab.apply(by, operation);
+}
+
+/// Any change of any group by any life of a node, past ones too.
+fn propose(lab: &mut Lab, node: NodeNumber, pick: u8) {
+    let groups: Vec<GroupId> = lab.state.groups().map(|config| config.group).collect();
+    let Some(group) = groups.get(usize::from(pick) * 7 % groups.len().max(1)).copied() else {
+        return;
+    };
+    let config = lab.state.group(group).unwrap();
+    let of_node = lab.state.node(node).unwrap().replica();
+    let by = if pick.is_multiple_of(2) { config.primary } else { of_node };
+    let change = match pick % 6 {
+        0 => ConfigChange::AddLearner(of_node),
+        1 => ConfigChange::TakeOver,
+        2 => ConfigChange::Remove(of_node),
+        3 => ConfigChange::AddInSync(of_node),
+        4 => config
+            .learners
+            .first()
+            .copied()
+            .map_or(ConfigChange::Handover(of_node), ConfigChange::AddInSync),
+        _ => lab.state.next_change(group).unwrap_or(ConfigChange::TakeOver),
+    };
+    let proposals = vec![Proposal { group, epoch: config.epoch, by, change }];
+    lab.apply(Authority::Node(by.node), Operation::ProposeChanges { reporter: by, proposals });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_rules_hold(events in proptest::collection::vec(event(), 1..80)) {
+        let mut lab = Lab::new(5);
+        lab.array("first", 2, 1);
+        let mut seen = Seen::default();
+        let mut follower = CatalogState::decode(&lab.state.encode()).unwrap();
+        for event in events {
+            let before = lab.state.clone();
+            happen(&mut lab, event);
+            seen.look(&before, &lab.state);
+            let changes = lab.state.changes_since(follower.version()).unwrap();
+            follower.merge(Changes::decode(&changes.encode()).unwrap()).unwrap();
+            prop_assert_eq!(&follower, &lab.state);
+        }
+        let bytes = lab.state.encode();
+        let read = CatalogState::decode(&bytes).unwrap();
+        prop_assert_eq!(&read, &lab.state);
+        prop_assert_eq!(read.encode(), bytes);
+        if let Ok(plan) = plan(&lab.state, UnixMillis(lab.now)) {
+            for update in plan.updates() {
+                lab.ok(admin(), Operation::ApplyTable(update));
+            }
+            prop_assert!(lab.plan().changed.is_empty());
+        }
+    }
+
+    #[test]
+    fn noise_is_survived(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
+        survive(&noise);
+    }
+
+    #[test]
+    fn flipped_bytes_are_survived(at in any::<proptest::sample::Index>(), flip in 1u8.., cut in any::<proptest::sample::Index>()) {
+        let mut lab = Lab::new(2);
+        lab.array("a", 2, 1);
+        let mut bytes = lab.state.encode();
+        let place = at.index(bytes.len());
+        bytes[place] ^= flip;
+        survive(&bytes);
+        bytes.truncate(cut.index(bytes.len()));
+        survive(&bytes);
+        let first = Operation::Bootstrap(bootstrap(vec![new_node(101, "a")]));
+        let mut bytes = Command { at: UnixMillis(7), by: admin(), operation: first }.encode();
+        let place = at.index(bytes.len());
+        bytes[place] ^= flip;
+        survive(&bytes);
+    }
+}
+
+/// What decodes is sound and can be written again.
+fn survive(bytes: &[u8]) {
+    if let Ok(state) = CatalogState::decode(bytes) {
+        assert_eq!(CatalogState::decode(&state.encode()).unwrap(), state);
+    }
+    if let Ok(command) = Command::decode(bytes) {
+        assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+        let mut state = CatalogState::new();
+        state.apply(1, command);
+        state.check().unwrap();
+    }
+    if let Ok(answer) = Answer::decode(bytes) {
+        assert_eq!(Answer::decode(&answer.encode()).unwrap(), answer);
+    }
+    drop(CatalogProof::decode(bytes));
+}
