@@ -7,6 +7,8 @@ pub mod catalog;
 
 mod header;
 mod messages;
+mod payload;
+mod replication;
 mod view;
 
 pub use header::{FrameHeader, HEADER_BYTES, Kind, Lane, WIRE_VERSION};
@@ -16,6 +18,11 @@ pub use messages::{
     ModuleQuery, ModuleStatus, NodeEntry, NodeStatus, OperandBinding, PageDigests, PutRange,
     RunReply, RunShards, ShardPartial, Shutdown, StatusQuery, TableBody, WriteShard,
 };
+pub use payload::{
+    FetchPayload, GroupBody, PayloadBody, ShardPages, SnapshotIndex, SnapshotPages, SnapshotQuery,
+    StagePayload,
+};
+pub use replication::{ConfigBody, PeerBatch, PeerMessage, ReplicaBody};
 pub use view::{
     ClassBody, FillRange, MemberEntry, OpenSession, RequestKeyBody, SessionReply, UpdateElement,
     UpdateReply, ViewBody, ViewQuery,

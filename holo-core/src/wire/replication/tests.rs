@@ -1,0 +1,179 @@
+use prost::Message as _;
+
+use super::*;
+use crate::PartitionId;
+use crate::replication::{Class, PayloadId};
+use crate::wire::Decode;
+
+const GROUP: GroupId =
+    GroupId { partition: PartitionId(7), class: Class { replicas: 3, min_in_sync: 2 } };
+
+fn id(node: u32) -> ReplicaId {
+    ReplicaId { node: NodeNumber(node), incarnation: Incarnation(node + 1) }
+}
+
+fn claim() -> ConfigClaim {
+    let config = GroupConfig {
+        group: GROUP,
+        epoch: Epoch(9),
+        primary: id(2),
+        in_sync: vec![id(1), id(2)],
+        learners: vec![id(5)],
+        lost: false,
+    };
+    ConfigClaim { config: Arc::new(config), proof: Bytes::from_static(b"proof") }
+}
+
+fn entries() -> Vec<Entry> {
+    let (array, shard) = (ArrayId(3), ShardIndex(4));
+    let publish = Op::Publish {
+        array,
+        shard,
+        staging: StagingId(6),
+        pages: PageSpan::of_bytes(70_000, 100_000).unwrap(),
+        offset: 70_000,
+        len: 100_000,
+    };
+    let payload = Payload { id: PayloadId { origin: id(2), number: 6 }, len: 100_000 };
+    let write = Op::Write { array, shard, offset: 1, bytes: Bytes::from_static(b"abc") };
+    let update = Op::Update {
+        array,
+        shard,
+        offset: 16,
+        dtype: DType::I64,
+        kind: UpdateKind::CompareExchange,
+        operand: [1; 8],
+        expected: [2; 8],
+    };
+    let fill = Op::Fill { array, shard, offset: 8, len: 80, pattern: Bytes::from_static(&[9; 8]) };
+    let key = RequestKey { session: SessionId(11), number: 5, floor: 2 };
+    let ops = [
+        (EntryOp::Barrier, None, None),
+        (EntryOp::Op(publish), Some(key), Some(payload)),
+        (EntryOp::Op(write), None, None),
+        (EntryOp::Op(update), Some(key), None),
+        (EntryOp::Op(fill), None, None),
+    ];
+    let entries = ops.into_iter().zip(101..).map(|((op, request, payload), seq)| Entry {
+        epoch: Epoch(8),
+        seq: Seq(seq),
+        request,
+        expired_below: SessionId(1),
+        op,
+        payload,
+    });
+    entries.collect()
+}
+
+fn windows() -> SessionWindows {
+    let answers = BTreeMap::from([
+        (4, Answer::Done(Outcome::new(&[1, 2, 3]).unwrap())),
+        (6, Answer::Refused(ErrorCode::OutOfRange)),
+    ]);
+    let window = SessionWindow { floor: 3, highest: 6, answers };
+    SessionWindows::from_parts(SessionId(2), BTreeMap::from([(SessionId(5), window)])).unwrap()
+}
+
+fn messages() -> Vec<Message> {
+    let at = LogPosition { epoch: Epoch(8), seq: Seq(100) };
+    let news = CommitNews { group: GROUP, epoch: Epoch(9), commit: Seq(12) };
+    let append = Append {
+        group: GROUP,
+        epoch: Epoch(9),
+        claim: Some(claim()),
+        prev: at,
+        entries: entries(),
+        commit: Seq(99),
+    };
+    let ack = AppendAck {
+        group: GROUP,
+        epoch: Epoch(9),
+        matched: Seq(3),
+        committed: Seq(2),
+        based: true,
+    };
+    let nack = AppendNack {
+        group: GROUP,
+        epoch: Epoch(9),
+        have: Seq(3),
+        needs_snapshot: true,
+        claim: Some(claim()),
+    };
+    let offer = SnapshotOffer {
+        group: GROUP,
+        epoch: Epoch(9),
+        claim: None,
+        snapshot: SnapshotId(4),
+        at,
+        windows: Arc::new(windows()),
+    };
+    let (sent_at, set_version) = (Instant(77), SetVersion(3));
+    vec![
+        Message::Append(append),
+        Message::AppendAck(ack),
+        Message::AppendNack(nack),
+        Message::SnapshotOffer(offer),
+        Message::Release(Release { group: GROUP, up_to: Epoch(5) }),
+        Message::Beat(Beat { sent_at, known_set: SetVersion(2), commits: vec![news] }),
+        Message::BeatAck(BeatAck { sent_at, set_version, set: Some(vec![GROUP]) }),
+        Message::BeatAck(BeatAck { sent_at, set_version, set: Some(Vec::new()) }),
+        Message::BeatAck(BeatAck { sent_at, set_version, set: None }),
+    ]
+}
+
+#[test]
+fn every_message_crosses_the_wire_whole() {
+    for message in messages() {
+        let bytes = PeerMessage::from(&message).encode_to_vec();
+        let back = PeerMessage::decode_body(&bytes).unwrap();
+        assert_eq!(Message::try_from(back).unwrap(), message);
+    }
+}
+
+#[test]
+fn fields_of_a_newer_peer_are_passed_over() {
+    // Field 100 of type bytes, appended to the content of each message and to the batch.
+    let unknown = [0xa2, 0x06, 3, 1, 2, 3];
+    let batch = PeerBatch {
+        from_incarnation: 1,
+        to_incarnation: 2,
+        messages: messages().iter().map(PeerMessage::from).collect(),
+    };
+    let mut bytes = batch.encode_to_vec();
+    bytes.extend_from_slice(&unknown);
+    assert_eq!(PeerBatch::decode_body(&bytes).unwrap(), batch);
+    let mut config = ConfigBody::from(&claim()).encode_to_vec();
+    config.extend_from_slice(&unknown);
+    assert_eq!(ConfigBody::decode_body(&config).unwrap().checked().unwrap(), claim());
+}
+
+#[test]
+fn what_contradicts_itself_or_is_too_much_is_refused() {
+    let refused =
+        |body: MessageBody| Message::try_from(PeerMessage { body: Some(body) }).unwrap_err().code;
+    assert_eq!(
+        Message::try_from(PeerMessage { body: None }).unwrap_err().code,
+        ErrorCode::Malformed
+    );
+    let PeerMessage { body: Some(MessageBody::Append(append)) } = PeerMessage::from(&messages()[0])
+    else {
+        panic!("the first message is an append");
+    };
+    let spoil: [(fn(&mut AppendBody), ErrorCode); 8] = [
+        (|body| body.group = None, ErrorCode::Malformed),
+        (|body| body.prev = None, ErrorCode::Malformed),
+        (|body| body.prev = Some(PositionBody { epoch: 1, seq: u64::MAX }), ErrorCode::Malformed),
+        (|body| body.entries[1].payload = None, ErrorCode::Malformed),
+        (|body| body.entries[2].op.as_mut().unwrap().kind = 99, ErrorCode::Malformed),
+        (|body| body.entries[3].op.as_mut().unwrap().bytes = Bytes::new(), ErrorCode::Malformed),
+        (|body| body.entries = vec![EntryBody::default(); 5000], ErrorCode::TooLarge),
+        (|body| body.claim.as_mut().unwrap().in_sync.clear(), ErrorCode::Malformed),
+    ];
+    for (index, (spoil, code)) in spoil.into_iter().enumerate() {
+        let mut body = append.clone();
+        spoil(&mut body);
+        assert_eq!(refused(MessageBody::Append(body)), code, "{index}");
+    }
+    let long = ConfigBody { proof: vec![0; 1 << 20].into(), ..ConfigBody::from(&claim()) };
+    assert_eq!(long.checked().unwrap_err().code, ErrorCode::TooLarge);
+}
