@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use holo_core::replication::{GroupConfig, Message, ReplicaId};
+use holo_core::replication::{GroupConfig, GroupId, Message, ReplicaId};
 
 /// A config in a few characters: `e13 *1.1 2.1 + 3.2`, the primary with a star, learners after the plus.
 pub(crate) struct Config<'a>(pub(crate) &'a GroupConfig);
@@ -21,6 +21,18 @@ impl fmt::Display for Config<'_> {
             write!(f, " {learner}")?;
         }
         if self.0.lost { f.write_str(" LOST") } else { Ok(()) }
+    }
+}
+
+/// The group that a message is about; those of leases are about many.
+pub(crate) fn group_of(message: &Message) -> Option<GroupId> {
+    match message {
+        Message::Append(append) => Some(append.group),
+        Message::AppendAck(ack) => Some(ack.group),
+        Message::AppendNack(nack) => Some(nack.group),
+        Message::SnapshotOffer(offer) => Some(offer.group),
+        Message::Release(release) => Some(release.group),
+        Message::Beat(_) | Message::BeatAck(_) => None,
     }
 }
 

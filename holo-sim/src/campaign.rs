@@ -13,8 +13,8 @@ use crate::world::{Report, run};
 const BATCH: u64 = 32;
 /// Of so many seeds one runs twice: the hashes must be the same.
 const TWICE_EVERY: u64 = 64;
-/// Failures that are kept.
-const FAILURES_MAX: usize = 20;
+/// Failures that are kept of each invariant.
+const FAILURES_MAX: u64 = 4;
 
 /// Seeds to run.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Summary {
     pub seeds: u64,
     /// Seeds that ran twice.
     pub twice: u64,
-    /// Runs with a violation, the first ones in order of their seeds.
+    /// Runs with a violation, the first ones of each invariant in order of their seeds.
     pub failures: Vec<Report>,
     /// Violations by invariant.
     pub broken: BTreeMap<Invariant, u64>,
@@ -73,7 +73,6 @@ impl Campaign {
             }
         });
         all.failures.sort_by_key(|report| report.seed);
-        all.failures.truncate(FAILURES_MAX);
         all
     }
 
@@ -111,8 +110,9 @@ impl Campaign {
         part.undecided += report.undecided;
         part.lasted += report.lasted;
         if let Some(violation) = &report.violation {
-            *part.broken.entry(violation.invariant).or_default() += 1;
-            if part.failures.len() < FAILURES_MAX {
+            let count = part.broken.entry(violation.invariant).or_default();
+            *count += 1;
+            if *count <= FAILURES_MAX {
                 part.failures.push(report);
             }
         }

@@ -127,6 +127,16 @@ impl Catalog {
         &self.configs[group]
     }
 
+    /// Whether any config of the group has named a replica.
+    pub(crate) fn was_member(&self, group: usize, replica: ReplicaId) -> bool {
+        self.feed.iter().any(|news| match news {
+            News::Config { group: of, claim } => {
+                *of == group && claim.config.role_of(replica).is_some()
+            }
+            News::Living(_) | News::Targets(_) | News::Expired(_) => false,
+        })
+    }
+
     /// How many groups there are.
     pub(crate) fn groups(&self) -> usize {
         self.configs.len()

@@ -237,7 +237,9 @@ impl Client {
             return;
         }
         self.pending.retain(|pending| {
-            let stays = now < pending.since + patience;
+            let stays = now < pending.since + patience
+                || !(pending.request.action == Action::Read
+                    || env.history.may_give_up(pending.id.element));
             if !stays {
                 env.say(|| format!("client {index}: gives call {} up", pending.request.call));
             }
@@ -264,8 +266,9 @@ impl Client {
         let mut next = Time::MAX;
         for pending in &self.pending {
             next = next.min(pending.sent_at + workload.retry);
-            if !env.healed {
-                next = next.min(pending.since + workload.patience);
+            let patience_ends = pending.since + workload.patience;
+            if !env.healed && patience_ends > env.now {
+                next = next.min(patience_ends);
             }
         }
         if self.left > 0 && self.pending.len() < workload.depth {

@@ -115,7 +115,12 @@ impl Env {
 
 /// Index of a replica's node; one beyond all nodes for a replica that nobody is.
 pub(crate) fn node_index(replica: ReplicaId) -> usize {
-    usize::try_from(replica.node.0).map_or(usize::MAX, |number| number.wrapping_sub(1))
+    number_index(replica.node)
+}
+
+/// Index of the node with a number.
+pub(crate) fn number_index(number: NodeNumber) -> usize {
+    usize::try_from(number.0).map_or(usize::MAX, |number| number.wrapping_sub(1))
 }
 
 /// Number of the node with an index; numbers begin with 1.

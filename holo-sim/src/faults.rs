@@ -229,19 +229,15 @@ impl World {
     }
 }
 
-/// A replica that no group names: a node of the cluster with no business in it, a dead life, or nobody at all.
+/// A replica that no group names: a node of the cluster that never had any business in it, or nobody at all.
 pub(crate) fn outsider(world: &mut World, group: usize) -> ReplicaId {
-    let config = world.catalog.config(group);
     let strangers = (0..world.joined).filter_map(|node| world.catalog.current(node));
-    let strangers: Vec<ReplicaId> = strangers.filter(|it| config.role_of(*it).is_none()).collect();
+    // Who was a member once may say what it likes about promises that it was given.
+    let strangers: Vec<ReplicaId> =
+        strangers.filter(|it| !world.catalog.was_member(group, *it)).collect();
     if strangers.is_empty() || world.rng.chance(200) {
-        let mut replica = config.primary;
-        if replica.incarnation.0 > 1 && world.rng.chance(500) {
-            replica.incarnation.0 -= 1;
-        } else {
-            replica.node = node_number(world.env.scenario.members + world.env.scenario.spares);
-        }
-        return replica;
+        let nobody = world.env.scenario.members + world.env.scenario.spares;
+        return ReplicaId { node: node_number(nobody), ..world.catalog.config(group).primary };
     }
     world.rng.pick(&strangers)
 }

@@ -29,7 +29,7 @@ pub(crate) fn forge(world: &mut World) {
         0 => forged_config(world, group, evil),
         1 => replayed_config(world, group),
         2 => repeat_overheard(world, None),
-        3 => repeat_overheard(world, Some(evil)),
+        3 => repeat_overheard(world, Some((evil, group))),
         4 => false_ack(world, group, evil),
         _ => false_append(world, group, evil),
     }
@@ -87,11 +87,18 @@ fn replayed_config(world: &mut World, group: usize) {
 }
 
 /// A message that was heard, again: late by the channel that it came by, or by the forger's own.
-fn repeat_overheard(world: &mut World, by: Option<ReplicaId>) {
+fn repeat_overheard(world: &mut World, by: Option<(ReplicaId, usize)>) {
     let count = world.env.overheard.len();
     let Some(heard) = world.env.overheard.get(world.rng.index(count)).cloned() else { return };
     let Overheard { from, to, message } = heard;
-    send(world, by.unwrap_or(from), to, message);
+    match by {
+        None => send(world, from, to, message),
+        // In another group the forger may have a role, and what it says there counts.
+        Some((evil, group)) if brief::group_of(&message) == Some(world.env.groups[group]) => {
+            send(world, evil, to, message);
+        }
+        Some(_) => {}
+    }
 }
 
 /// "I hold everything": from somebody whose word does not count.

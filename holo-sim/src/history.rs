@@ -3,6 +3,9 @@
 use crate::linear::{self, Action, CALLS_MAX, Call, Verdict};
 use crate::queue::Time;
 
+/// Calls on one element that are given up.
+const GIVEN_UP_MAX: u8 = 5;
+
 /// An element of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Element {
@@ -26,12 +29,15 @@ pub(crate) struct History {
     elements: usize,
     calls: Vec<Vec<Call>>,
     undecided: u64,
+    /// By element: calls that were given up.
+    given_up: Vec<u8>,
 }
 
 impl History {
     /// Empty histories.
     pub(crate) fn new(groups: usize, elements: usize) -> Self {
-        Self { elements, calls: vec![Vec::with_capacity(64); groups * elements], undecided: 0 }
+        let calls = vec![Vec::with_capacity(64); groups * elements];
+        Self { elements, calls, undecided: 0, given_up: vec![0; groups * elements] }
     }
 
     /// Notes a call; `None` when the element's history is full.
@@ -49,6 +55,15 @@ impl History {
         let call = &mut self.calls[id.element.group * self.elements + id.element.index][id.at];
         call.returned = Some(at);
         call.seen = seen;
+    }
+
+    /// Whether a client may give a call on the element up. Each such call may have happened or not, at any time, so
+    /// histories with many of them cannot be decided.
+    pub(crate) fn may_give_up(&mut self, element: Element) -> bool {
+        let given_up = &mut self.given_up[element.group * self.elements + element.index];
+        let may = *given_up < GIVEN_UP_MAX;
+        *given_up += u8::from(may);
+        may
     }
 
     /// Notes that the call changed nothing and never will.

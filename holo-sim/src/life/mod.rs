@@ -289,14 +289,7 @@ impl Life {
     }
 
     fn touch_groups(&self, env: &mut Env, message: &Message) {
-        let group = match message {
-            Message::Append(append) => append.group,
-            Message::AppendAck(ack) => ack.group,
-            Message::AppendNack(nack) => nack.group,
-            Message::SnapshotOffer(offer) => offer.group,
-            Message::Release(release) => release.group,
-            Message::Beat(_) | Message::BeatAck(_) => return,
-        };
+        let Some(group) = brief::group_of(message) else { return };
         if let Some(index) = env.group_index(group) {
             env.touch(index);
         }

@@ -3,10 +3,10 @@
 use holo_core::group::Seq;
 use holo_core::replication::{ReplicaId, Role};
 
-use super::{LOOK_EVERY, World};
+use super::{Forever, LOOK_EVERY, World};
 use crate::brief;
 use crate::client::Client;
-use crate::env::{Acknowledged, node_index};
+use crate::env::{Acknowledged, node_index, number_index};
 use crate::history::Element;
 use crate::network::{MILLISECOND, SECOND};
 use crate::node::Node;
@@ -115,6 +115,24 @@ impl World {
             && store.gate.until.is_some()
     }
 
+    /// How soon after the faults a group must have had a primary: a node that never comes back may have to be noticed
+    /// by the catalog first.
+    fn primary_within(&self) -> Time {
+        let one_is_gone = self.down.contains(&Some(Forever(true)));
+        let noticed = if one_is_gone { self.env.scenario.catalog.down_after + SECOND } else { 0 };
+        PRIMARY_WITHIN + noticed
+    }
+
+    /// Whether the table wants enough holders for writes, and all of them run.
+    fn is_repairable(&self, group: usize) -> bool {
+        let id = self.env.groups[group];
+        let targets = self.catalog.targets(id);
+        targets.len() >= usize::from(id.class.min_in_sync)
+            && targets
+                .iter()
+                .all(|number| self.nodes.get(number_index(*number)).is_some_and(Node::is_running))
+    }
+
     /// Why the group is not as the table wants it; `None` when it is.
     fn lacks(&self, group: usize) -> Option<String> {
         let config = self.catalog.config(group);
@@ -145,28 +163,33 @@ impl World {
         let groups: Vec<usize> =
             (0..self.env.groups.len()).filter(|it| self.is_alive(*it)).collect();
         let (now, demanded) = (self.env.now, self.env.scenario.constants.sane);
+        let within = self.primary_within();
         for group in &groups {
             if !self.was_served[*group] {
                 self.was_served[*group] = self.is_served(*group);
             }
-            if !self.was_served[*group] && demanded && since > PRIMARY_WITHIN {
+            if !self.was_served[*group] && demanded && since > within {
                 let config = self.catalog.config(*group).clone();
                 self.env.watch.broken(now, Invariant::L1Primary, || {
                     format!("group {group} has had no active primary: {}", brief::Config(&config))
                 });
             }
         }
+        let repairable: Vec<usize> =
+            groups.iter().filter(|it| self.is_repairable(**it)).copied().collect();
         for client in &mut self.clients {
-            client.forget_lost(|group| !groups.contains(&group));
+            // Whether nodes that are gone for good are planned around shows only after a while.
+            let given = if since > REPAIRED_WITHIN / 2 { &repairable } else { &groups };
+            client.forget_lost(|group| !given.contains(&group));
         }
-        let lack = groups.iter().find_map(|group| self.lacks(*group));
+        let lack = repairable.iter().find_map(|group| self.lacks(*group));
         let done = self.clients.iter().all(Client::is_done);
         if lack.is_none() && done && self.has_last_looks {
             self.is_over = true;
         } else if lack.is_none() && done {
             self.has_last_looks = true;
             let elements = self.env.scenario.elements;
-            let all = groups
+            let all = repairable
                 .iter()
                 .flat_map(|group| (0..elements).map(|index| Element { group: *group, index }));
             let all = all.collect();
