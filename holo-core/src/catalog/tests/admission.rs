@@ -98,7 +98,8 @@ fn expired_foreign_withdrawn_and_stolen_tickets_let_nobody_in() {
     let statement = join_statement(crate::ClusterId([7; 32]), node.id, Role::Node);
     let foreign = Admission { signature: sign(5, &statement), ..good.clone() };
     // Overheard, and used for another key.
-    let stolen = Admission { node: new_node(103, ""), ..good.clone() };
+    let stolen =
+        Admission { ticket: good.ticket, node: new_node(103, ""), signature: good.signature };
     // A ticket that was never made.
     let unknown = admission(&lab, 8, new_node(102, ""));
     lab.ok(admin(), Operation::RevokeTicket(public(6)));
