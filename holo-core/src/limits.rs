@@ -103,10 +103,10 @@ pub const APPENDS_IN_FLIGHT_MAX: usize = 8;
 pub const GROUP_LOG_ENTRIES_MAX: usize = 16_384;
 /// Bytes of one group's log, with the staged bytes that its entries name.
 pub const GROUP_LOG_BYTES_MAX: u64 = 256 << 20;
-/// Applied entries that a log keeps for those who lag.
-pub const GROUP_LOG_KEEP_ENTRIES: usize = 2_048;
-/// Bytes of applied entries that a log keeps for those who lag, with the staged bytes that they name.
-pub const GROUP_LOG_KEEP_BYTES: u64 = 8 << 20;
+/// Applied entries that every member has and a log keeps nevertheless, for learners of the next primary.
+pub const GROUP_LOG_KEEP_ENTRIES: usize = 1_024;
+/// Bytes of those entries, with the staged bytes that they name: what was published and overwritten is soon free.
+pub const GROUP_LOG_KEEP_BYTES: u64 = 128 << 10;
 /// Staged payloads of one group that no entry names yet.
 pub const PAYLOADS_READY_MAX: usize = 1024;
 /// Requests of one session that one group remembers: a client has no more without an answer.

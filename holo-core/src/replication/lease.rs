@@ -71,6 +71,10 @@ impl HeldLease {
                 return Err(Failure::new(ErrorCode::Malformed, message));
             }
             Some(_) if ack.set_version < self.known => return Ok(false),
+            // The bug: the newer promise is taken for the groups of the older set.
+            Some(_) if mutant == Mutant::AckOfOldSetVersion && self.known != SetVersion(0) => {
+                self.until = self.until.max(until);
+            }
             Some(set) => {
                 let newer = ack.set_version > self.known;
                 self.known = ack.set_version;
@@ -79,7 +83,7 @@ impl HeldLease {
                 // A group that is new in the set has only what this answer grants.
                 self.until = if newer { until } else { self.until.max(until) };
             }
-            None if ack.set_version == self.known || mutant == Mutant::AckOfOldSetVersion => {
+            None if ack.set_version == self.known => {
                 self.until = self.until.max(until);
             }
             None => return Ok(false),
@@ -180,6 +184,11 @@ impl GrantedLease {
     /// Until when we may not serve `group` ourselves because of this peer.
     pub(super) fn blocks(&self, group: GroupId) -> Option<Instant> {
         self.frozen.get(&group).map(|frozen| frozen.until)
+    }
+
+    /// Whether nothing is promised, nor will be by the next beat.
+    pub(super) fn is_free(&self) -> bool {
+        self.set.is_empty() && self.frozen.is_empty()
     }
 
     /// Forgets promises that have passed.

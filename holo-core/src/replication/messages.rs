@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::config::{GroupConfig, GroupId, ReplicaId};
 use super::dedup::SessionWindows;
 use crate::group::{Op, Seq};
-use crate::{Epoch, ErrorCode, Failure, Instant};
+use crate::{Epoch, ErrorCode, Failure, Instant, limits};
 
 /// A client's session, leased from the catalog in blocks; ids grow, and old ones expire from below.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,6 +122,7 @@ pub(super) fn check_operation(
     }
     let publishes = matches!(op, EntryOp::Op(Op::Publish { .. }));
     let sound = publishes == payload.is_some()
+        && payload.is_none_or(|payload| payload.len <= limits::BULK_BYTES_MAX)
         && request.is_none_or(|key| key.floor <= key.number && !matches!(op, EntryOp::Barrier));
     if sound {
         Ok(())

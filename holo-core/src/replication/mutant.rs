@@ -64,7 +64,7 @@ mutants! {
     ProgressSurvivesRemoval, "match index surviving remove and re-add";
     /// A late Release frees promises of a later epoch.
     ReleaseIgnoresEpoch, "Release not scoped by epoch";
-    /// An ack renews groups of the newest known set, whichever version it names.
+    /// An ack renews the groups of the set that was known, though it names a newer one.
     AckOfOldSetVersion, "ack counted at an old set version";
     /// A group leaves the lease set only after the newer config is adopted and its promise forgotten.
     LeaveSetAfterAdopting, "set left after adopting";

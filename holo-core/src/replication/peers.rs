@@ -30,9 +30,8 @@ pub(super) struct Peer {
 impl Peers {
     /// Remembers a replica that a config names; `None` beyond [`limits::HOST_PEERS_MAX`], and for a dead one.
     pub(super) fn meet(&mut self, peer: ReplicaId, now: Instant) -> Option<&mut Peer> {
-        if self.is_dead(peer)
-            || (self.peers.len() >= limits::HOST_PEERS_MAX && !self.peers.contains_key(&peer))
-        {
+        let full = self.peers.len() >= limits::HOST_PEERS_MAX && !self.peers.contains_key(&peer);
+        if self.is_dead(peer) || full {
             return None;
         }
         Some(self.peers.entry(peer).or_insert_with(|| Peer {
@@ -49,14 +48,13 @@ impl Peers {
         }
     }
 
-    /// Takes the incarnations that live. What older ones promised or were promised ends with them.
+    /// Takes the incarnations that live. Older ones are not waited for any more; but what they were promised holds
+    /// until it passes, so that nothing depends on their being dead indeed.
     pub(super) fn set_living(&mut self, living: &[ReplicaId]) {
         for replica in living.iter().take(limits::NODES_MAX) {
             let known = self.living.entry(replica.node).or_default();
             *known = replica.incarnation.max(*known);
         }
-        let living = &self.living;
-        self.peers.retain(|id, _| living.get(&id.node).is_none_or(|now| id.incarnation >= *now));
     }
 
     /// After a pause of our own, nobody's silence is held against them.
@@ -66,11 +64,14 @@ impl Peers {
         }
     }
 
-    /// Forgets promises that have passed.
+    /// Forgets promises that have passed, and the dead to whom nothing is owed.
     pub(super) fn expire(&mut self, now: Instant) {
-        for peer in self.peers.values_mut() {
+        let living = &self.living;
+        self.peers.retain(|id, peer| {
             peer.lease.granted.expire(now);
-        }
+            let is_dead = living.get(&id.node).is_some_and(|now| id.incarnation < *now);
+            !(is_dead && peer.lease.granted.is_free())
+        });
     }
 
     /// The peers whose beat is due; their next one is due at `next`.
@@ -139,11 +140,32 @@ mod tests {
         assert!(peers.meet(replica(1, 1), now).is_some());
         assert_eq!(peers.silence(replica(1, 1), Instant(0), Instant(15)), Duration::from_nanos(5));
         peers.set_living(&[replica(1, 2)]);
-        assert!(peers.get(replica(1, 1)).is_none());
         assert!(peers.meet(replica(1, 1), now).is_none());
         assert_eq!(peers.silence(replica(1, 1), now, now), Duration::MAX);
         peers.set_living(&[replica(1, 1)]);
         assert!(peers.is_dead(replica(1, 1)), "old news raise nobody");
+        peers.expire(now);
+        assert!(peers.get(replica(1, 1)).is_none());
+    }
+
+    #[test]
+    fn what_was_promised_to_the_dead_holds_until_it_passes() {
+        let mut peers = Peers::default();
+        let class = crate::replication::Class { replicas: 2, min_in_sync: 1 };
+        let group = GroupId { partition: crate::PartitionId(1), class };
+        let (entered, left) = (peers.next_version(), peers.next_version());
+        let granted = &mut peers.meet(replica(1, 1), Instant(0)).unwrap().lease.granted;
+        granted.enter(group, crate::Epoch(1), entered);
+        let promise = Duration::from_nanos(30);
+        granted.on_beat(Instant(0), Instant(0), SetVersion(0), promise);
+        peers.set_living(&[replica(1, 2)]);
+        peers.expire(Instant(1));
+        let granted = &mut peers.get_mut(replica(1, 1)).unwrap().lease.granted;
+        granted.leave(group, left, crate::replication::Mutant::None);
+        peers.expire(Instant(29));
+        assert_eq!(peers.blocked_until(group, Instant(29)), Some(Instant(30)));
+        peers.expire(Instant(30));
+        assert!(peers.get(replica(1, 1)).is_none());
     }
 
     #[test]

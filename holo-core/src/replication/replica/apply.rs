@@ -76,7 +76,9 @@ impl Replica {
         }
         self.finish(ctx, seq, running.request, outcome);
         self.advance(ctx);
-        self.update_gate(ctx);
+        if self.gate.until.is_none() {
+            self.update_gate(ctx);
+        }
         if self.lead.as_ref().is_some_and(|lead| lead.hold) && self.running.is_empty() {
             self.serve_copies(ctx);
         }

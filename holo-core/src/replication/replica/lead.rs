@@ -31,6 +31,8 @@ pub(super) struct Lead {
     pub(super) keys: BTreeMap<(SessionId, u64), Seq>,
     /// When the catalog last refused.
     pub(super) refused_at: Option<Instant>,
+    /// When it was last asked whether a silent member may go though the class wants more.
+    pub(super) pleaded_at: Option<Instant>,
     /// Targets that could not be brought up.
     pub(super) retries: BTreeMap<ReplicaId, Retry>,
     /// A snapshot waits until everything that was emitted is applied.
@@ -371,7 +373,10 @@ impl Replica {
             self.serve_copies(ctx);
             return Ok(());
         }
-        let next = nack.have.max(progress.reached()).next().min(self.log.last().seq.next());
+        if !progress.based {
+            progress.received = progress.received.min(nack.have);
+        }
+        let next = nack.have.max(progress.reached()).min(self.log.last().seq).next();
         let again =
             progress.nacked == Some(next) && ctx.now.since(progress.nacked_at) < ctx.timers.resend;
         if next < progress.next && !again {

@@ -82,6 +82,9 @@ impl Replica {
             ConfigChange::Remove(member) if self.claim.config.learners.contains(&member) => {
                 note_failure(lead, member, ctx);
             }
+            ConfigChange::Remove(_) if !may_shrink(&self.claim.config) => {
+                lead.pleaded_at = Some(ctx.now);
+            }
             _ => {}
         }
         // From here on its lease is needed: the readers must know before the catalog does.
@@ -104,6 +107,23 @@ impl Replica {
             .or_else(|| self.learner_to_promote(ctx, lead))
             .or_else(|| self.learner_to_add(ctx, lead))
             .or_else(|| self.change_among_in_sync(ctx, lead))
+            .or_else(|| self.last_resort(ctx, lead))
+    }
+
+    /// A silent in-sync member below what the class wants. The catalog agrees only when it knows its node to be gone;
+    /// then the rest can at least be read. Asked now and then, after everything else.
+    fn last_resort(&self, ctx: &Context<'_>, lead: &Lead) -> Option<ConfigChange> {
+        let pause = ctx.timers.propose_again.saturating_mul(4);
+        if lead.pleaded_at.is_some_and(|at| ctx.now.since(at) < pause) {
+            return None;
+        }
+        let silent = |id: &&ReplicaId| {
+            lead.progress.get(id).is_some_and(|progress| {
+                ctx.peers.silence(**id, progress.since, ctx.now) > ctx.timers.evict
+            })
+        };
+        let member = self.claim.config.in_sync.iter().find(silent)?;
+        Some(ConfigChange::Remove(*member))
     }
 
     /// An in-sync member that is dead, silent or slow; never below what the class wants.

@@ -58,7 +58,8 @@ impl Replica {
         }
     }
 
-    /// All that a former primary answered must be applied here, and every other member of the maximal in-sync set must have leased us its silence.
+    /// All that a former primary answered must be applied here, and every other member of the maximal in-sync set must
+    /// have leased us its silence.
     fn readable_until(&self, ctx: &Context<'_>) -> Option<Instant> {
         let lead = self.lead.as_ref().filter(|_| self.role == Role::Primary)?;
         if ctx.mutant == Mutant::ReadWithoutLease {

@@ -96,6 +96,8 @@ struct Cluster {
     /// From whom to whom nothing arrives.
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
     catalog_is_away: bool,
+    /// Nodes that the catalog knows to be gone.
+    known_gone: BTreeSet<ReplicaId>,
     /// Who does not reach the catalog.
     without_catalog: BTreeSet<ReplicaId>,
     /// Snapshots that will fail to arrive.
@@ -104,6 +106,7 @@ struct Cluster {
     now: Instant,
     tickets: u64,
     sent: usize,
+    refusals: Vec<Proposal>,
 }
 
 impl Cluster {
@@ -140,12 +143,14 @@ impl Cluster {
             nodes: (1..=nodes).map(node).collect(),
             cut: BTreeSet::new(),
             catalog_is_away: false,
+            known_gone: BTreeSet::new(),
             without_catalog: BTreeSet::new(),
             torn: 0,
             wire: VecDeque::new(),
             now: Instant(1_000_000_000),
             tickets: 0,
             sent: 0,
+            refusals: Vec::new(),
         };
         cluster.tell_config();
         cluster
@@ -236,6 +241,12 @@ impl Cluster {
                 config.in_sync.push(id);
             }
             ConfigChange::Remove(id) => {
+                let fewest = usize::from(self.group.class.min_in_sync);
+                let too_few = config.in_sync.contains(&id) && config.in_sync.len() <= fewest;
+                if too_few && !self.known_gone.contains(&id) {
+                    self.refusals.push(proposal);
+                    return;
+                }
                 config.learners.retain(|learner| *learner != id);
                 config.in_sync.retain(|member| *member != id);
             }
@@ -276,6 +287,10 @@ impl Cluster {
                 {
                     let news = Input::Config(claim(&self.config));
                     self.input(id, news).unwrap();
+                }
+                for refused in std::mem::take(&mut self.refusals) {
+                    let Proposal { group, epoch, by, .. } = refused;
+                    self.input(by, Input::ProposalRefused { group, epoch }).unwrap();
                 }
                 let Some(node) = self.nodes.get_mut(&id) else { continue };
                 if node.host.poll_timeout().is_some_and(|at| at <= now) {

@@ -100,7 +100,7 @@ fn an_in_sync_replica_that_never_gets_the_bytes_is_removed_as_slow() {
 }
 
 #[test]
-fn a_member_is_never_removed_below_what_the_class_wants() {
+fn a_silent_member_is_kept_until_another_takes_its_place() {
     let mut cluster = Cluster::new(3, 2, group(2, 2));
     cluster.pass(300);
     cluster.kill(2);
@@ -110,4 +110,18 @@ fn a_member_is_never_removed_below_what_the_class_wants() {
     cluster.pass(2000);
     assert_eq!(cluster.config.in_sync, [replica(1), replica(3)], "first the new one, then out");
     assert_eq!(cluster.count(1, key(1, 1)), 0);
+}
+
+#[test]
+fn a_member_whose_node_is_known_to_be_gone_leaves_and_the_rest_can_be_read() {
+    let mut cluster = Cluster::new(2, 2, group(2, 2));
+    cluster.pass(300);
+    cluster.kill(2);
+    cluster.pass(3000);
+    assert!(!cluster.reads(1));
+    cluster.known_gone.insert(replica(2));
+    cluster.pass(1000);
+    assert!(cluster.reads(1));
+    let refused = cluster.propose(1, None, add(1)).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NoQuorum);
 }
