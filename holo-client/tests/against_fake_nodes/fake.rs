@@ -302,6 +302,7 @@ fn info() -> ArrayInfo {
         replicas: 1,
         created_unix_ms: 1,
         tenant: 1,
+        min_in_sync: 1,
     }
 }
 
