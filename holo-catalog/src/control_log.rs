@@ -20,8 +20,8 @@ pub trait ControlLog: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`CatalogError::NotLeader`], [`CatalogError::NoQuorum`] and [`CatalogError::TooLarge`] did nothing. After
-    /// [`CatalogError::OutcomeUnknown`] the command may be applied, now or later.
+    /// [`CatalogError::NotLeader`], [`CatalogError::NoQuorum`], [`CatalogError::Busy`] and [`CatalogError::TooLarge`] did
+    /// nothing. After [`CatalogError::OutcomeUnknown`] the command may be applied, now or later.
     fn propose(
         &self,
         command: Bytes,
@@ -89,11 +89,12 @@ pub trait ControlLog: Send + Sync + 'static {
 }
 
 /// The state machine: a pure function of the commands, the same on every voter.
-pub trait ReplicatedState: Send + 'static {
+pub trait ReplicatedState: Send + Sync + 'static {
     /// Applies the command committed at `index`; the answer goes to its proposer. Reads nothing but its arguments.
     fn apply(&mut self, index: LogIndex, command: &[u8]) -> Bytes;
 
-    /// The whole state, for [`ReplicatedState::restore`] of this version and the next one.
+    /// The whole state, for [`ReplicatedState::restore`] of this version and the next one. It is asked for on a thread
+    /// of its own, and may take a while; nothing is applied until it returns.
     fn snapshot(&self) -> Vec<u8>;
 
     /// Becomes the state that gave `snapshot`.

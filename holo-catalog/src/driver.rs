@@ -11,7 +11,7 @@ use holo_core::{ErrorCode, Failure};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, InitializeError, RaftError};
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -27,6 +27,11 @@ use crate::{COMMAND_BYTES_MAX, CatalogError, Standing};
 
 pub(crate) type Raft = openraft::Raft<TypeConfig>;
 
+/// Proposals that wait here for those before them.
+pub(crate) const PROPOSALS_WAITING_MAX: usize = 1024;
+/// Proposals that the library has at once. It writes each to the disk by itself, and sends no heartbeat before it has
+/// written all that it was given.
+const PROPOSALS_AT_ONCE: usize = 8;
 /// Entries that one append carries at most, whatever their size.
 const APPEND_ENTRIES: u64 = 300;
 
@@ -47,6 +52,8 @@ pub(crate) struct Inner<S> {
     pub(crate) standing: watch::Receiver<Standing>,
     /// Held by whoever changes the voters.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
+    waiting: Semaphore,
+    at_once: Semaphore,
     receiver: Receiver,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -75,9 +82,12 @@ impl<S: ReplicatedState> Catalog<S> {
             Failure::new(ErrorCode::Corrupt, format!("the catalog's file: {source}"))
                 .help("let this node join anew, as another voter")
         })??;
-        if let Some((description, state)) = store.run(Store::read_snapshot).await? {
-            cell.restore(&description.checked()?, &state)?;
-        }
+        let restored = Arc::clone(&cell);
+        let restore = move |store: &Store| match store.read_snapshot()? {
+            Some((description, state)) => restored.restore(&description.checked()?, &state),
+            None => Ok(()),
+        };
+        store.run(restore).await?;
 
         let contacts = Arc::new(Contacts::default());
         let peers = Peers { transport, contacts: Arc::clone(&contacts), pause: timers.heartbeat };
@@ -104,8 +114,20 @@ impl<S: ReplicatedState> Catalog<S> {
         tasks.spawn(follower.run());
         let receiver = Receiver::default();
         let tasks = Mutex::new(tasks);
-        let inner =
-            Inner { me, raft, cell, store, contacts, timers, standing, changing, receiver, tasks };
+        let inner = Inner {
+            waiting: Semaphore::new(PROPOSALS_WAITING_MAX),
+            at_once: Semaphore::new(PROPOSALS_AT_ONCE),
+            me,
+            raft,
+            cell,
+            store,
+            contacts,
+            timers,
+            standing,
+            changing,
+            receiver,
+            tasks,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -262,9 +284,15 @@ impl<S: ReplicatedState> Inner<S> {
         if command.len() > COMMAND_BYTES_MAX {
             return Err(CatalogError::TooLarge { bytes: command.len() });
         }
+        let busy = CatalogError::Busy { waiting: PROPOSALS_WAITING_MAX };
+        let Ok(_place) = self.waiting.try_acquire() else { return Err(busy) };
         let until = Instant::now() + deadline;
         loop {
             self.lead_by(until).await?;
+            let Ok(turn) = timeout_at(until, self.at_once.acquire()).await else {
+                return Err(if self.has_majority() { busy } else { self.no_quorum() });
+            };
+            let _turn = turn.map_err(|_closed| CatalogError::Stopped)?;
             let written = self.raft.client_write(Command(command.clone()));
             match timeout_at(until, written).await {
                 Ok(Ok(done)) => {

@@ -41,6 +41,13 @@ pub enum CatalogError {
         /// Its bytes.
         bytes: usize,
     },
+    /// Too many proposals wait here already, or this one waited for those before it all the time. Nothing was done; try
+    /// again later.
+    #[error("the catalog has too much to agree on: up to {waiting} proposals wait here")]
+    Busy {
+        /// How many may wait.
+        waiting: usize,
+    },
     /// These cannot be the voters, or another change is under way. Nothing was done.
     #[error("the catalog's voters stay as they are: {reason}")]
     ChangeRefused {
@@ -93,6 +100,7 @@ impl From<CatalogError> for Failure {
                 ErrorCode::DeadlineExceeded
             }
             CatalogError::TooLarge { .. } => ErrorCode::TooLarge,
+            CatalogError::Busy { .. } => ErrorCode::Overloaded,
             CatalogError::ChangeRefused { .. } => ErrorCode::Conflict,
             CatalogError::Stopped => ErrorCode::ShuttingDown,
             CatalogError::Broken(failure) => failure.code,

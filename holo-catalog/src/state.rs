@@ -7,7 +7,7 @@ use bytes::Bytes;
 use holo_core::Failure;
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, ErrorSubject, ErrorVerb};
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 
 use crate::raft::{
@@ -19,9 +19,11 @@ use crate::wire::SnapshotMetaBody;
 use crate::wire::convert::snapshot_meta;
 use crate::{LogIndex, ReplicatedState};
 
-/// The state machine with the place in the log that it has reached, shared between the library and readers.
+/// The state machine with the place in the log that it has reached, shared between the library and readers. It is
+/// written out for a snapshot by another thread, for as long as that takes; readers go on meanwhile, and what is to be
+/// applied waits on another thread too: the runtime never does.
 pub(crate) struct Cell<S> {
-    now: Mutex<Now<S>>,
+    now: RwLock<Now<S>>,
     applied: watch::Sender<LogIndex>,
     /// Bytes of commands applied since the last snapshot was begun.
     unfolded_bytes: AtomicU64,
@@ -39,7 +41,7 @@ struct Now<S> {
 impl<S: ReplicatedState> Cell<S> {
     pub(crate) fn new(state: S, fold_after_bytes: u64) -> Self {
         Self {
-            now: Mutex::new(Now { state, applied: None, members: StoredMembership::default() }),
+            now: RwLock::new(Now { state, applied: None, members: StoredMembership::default() }),
             applied: watch::Sender::new(LogIndex(0)),
             unfolded_bytes: AtomicU64::new(0),
             fold_after_bytes,
@@ -48,7 +50,8 @@ impl<S: ReplicatedState> Cell<S> {
     }
 
     pub(crate) fn with<T>(&self, read: impl FnOnce(&S, LogIndex) -> T) -> T {
-        let now = self.now.lock();
+        // Not behind a writer that waits for a snapshot to be written out.
+        let now = self.now.read_recursive();
         read(&now.state, index_of(now.applied))
     }
 
@@ -56,8 +59,19 @@ impl<S: ReplicatedState> Cell<S> {
         self.applied.subscribe()
     }
 
-    fn apply(&self, entries: impl IntoIterator<Item = Entry>) -> Vec<Answer> {
-        let mut now = self.now.lock();
+    /// Applies `entries`, or gives them back when that would have to wait.
+    fn try_apply(&self, entries: Vec<Entry>) -> Result<Vec<Answer>, Vec<Entry>> {
+        match self.now.try_write() {
+            Some(mut now) => Ok(self.apply_to(&mut now, entries)),
+            None => Err(entries),
+        }
+    }
+
+    fn apply(&self, entries: Vec<Entry>) -> Vec<Answer> {
+        self.apply_to(&mut self.now.write(), entries)
+    }
+
+    fn apply_to(&self, now: &mut Now<S>, entries: Vec<Entry>) -> Vec<Answer> {
         let mut bytes = 0;
         let mut answers = Vec::new();
         for entry in entries {
@@ -85,7 +99,7 @@ impl<S: ReplicatedState> Cell<S> {
 
     /// Becomes what `description` describes; unchanged when `state` is not understood.
     pub(crate) fn restore(&self, meta: &SnapshotMeta, state: &[u8]) -> Result<(), Failure> {
-        let mut now = self.now.lock();
+        let mut now = self.now.write();
         now.state.restore(state)?;
         now.applied = meta.last_log_id;
         now.members = meta.last_membership.clone();
@@ -95,7 +109,7 @@ impl<S: ReplicatedState> Cell<S> {
     }
 
     fn fold(&self) -> (SnapshotMeta, Bytes) {
-        let now = self.now.lock();
+        let now = self.now.read();
         self.unfolded_bytes.store(0, Ordering::Relaxed);
         (snapshot_meta(now.applied, now.members.clone()), now.state.snapshot().into())
     }
@@ -111,35 +125,29 @@ pub(crate) struct Machine<S> {
     pub(crate) store: Arc<Store>,
 }
 
-/// A snapshot that was taken and is not on disk yet.
-pub(crate) struct Fold {
-    meta: SnapshotMeta,
-    state: Bytes,
+/// A snapshot to be taken.
+pub(crate) struct Fold<S> {
+    cell: Arc<Cell<S>>,
     store: Arc<Store>,
 }
 
-impl Fold {
-    async fn save(&self) -> Result<(), StorageError> {
-        let (meta, state) = (self.meta.clone(), self.state.clone());
-        let write =
-            move |store: &Store| store.save_snapshot(&SnapshotMetaBody::of(&meta, &state), &state);
-        let saved = self.store.run(write).await;
-        saved.map_err(|failure| snapshot_error(&self.meta, ErrorVerb::Write, &failure))
-    }
-}
-
-impl RaftSnapshotBuilder<TypeConfig> for Fold {
+impl<S: ReplicatedState> RaftSnapshotBuilder<TypeConfig> for Fold<S> {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
-        self.save().await?;
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: Box::new(self.state.clone()) })
+        let cell = Arc::clone(&self.cell);
+        let write = move |store: &Store| {
+            let (meta, state) = cell.fold();
+            store.save_snapshot(&SnapshotMetaBody::of(&meta, &state), &state)?;
+            Ok(Snapshot { meta, snapshot: Box::new(state) })
+        };
+        self.store.run(write).await.map_err(|failure| snapshot_error(ErrorVerb::Write, &failure))
     }
 }
 
 impl<S: ReplicatedState> RaftStateMachine<TypeConfig> for Machine<S> {
-    type SnapshotBuilder = Fold;
+    type SnapshotBuilder = Fold<S>;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
-        let now = self.cell.now.lock();
+        let now = self.cell.now.read_recursive();
         Ok((now.applied, now.members.clone()))
     }
 
@@ -148,13 +156,19 @@ impl<S: ReplicatedState> RaftStateMachine<TypeConfig> for Machine<S> {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
-        Ok(self.cell.apply(entries))
+        match self.cell.try_apply(entries.into_iter().collect()) {
+            Ok(answers) => Ok(answers),
+            Err(entries) => {
+                let cell = Arc::clone(&self.cell);
+                let applied = self.store.run(move |_| Ok(cell.apply(entries))).await;
+                let subject = ErrorSubject::StateMachine;
+                applied.map_err(|failure| io_error(subject, ErrorVerb::Write, &failure))
+            }
+        }
     }
 
-    async fn get_snapshot_builder(&mut self) -> Fold {
-        // The state is written out here and now, so that what is applied meanwhile is not in it.
-        let (meta, state) = self.cell.fold();
-        Fold { meta, state, store: Arc::clone(&self.store) }
+    async fn get_snapshot_builder(&mut self) -> Fold<S> {
+        Fold { cell: Arc::clone(&self.cell), store: Arc::clone(&self.store) }
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<Bytes>, StorageError> {
@@ -166,27 +180,24 @@ impl<S: ReplicatedState> RaftStateMachine<TypeConfig> for Machine<S> {
         meta: &SnapshotMeta,
         snapshot: Box<Bytes>,
     ) -> Result<(), StorageError> {
-        // First what may be refused: what the state machine does not understand must not get to the disk.
-        self.cell.restore(meta, &snapshot).map_err(|failure| {
-            self.store.note(&failure);
-            snapshot_error(meta, ErrorVerb::Read, &failure)
-        })?;
-        let fold = Fold { meta: meta.clone(), state: *snapshot, store: Arc::clone(&self.store) };
-        fold.save().await
+        let (meta, state, cell) = (meta.clone(), *snapshot, Arc::clone(&self.cell));
+        let write = move |store: &Store| {
+            // First what may be refused: what the state machine does not understand must not get to the disk.
+            cell.restore(&meta, &state)?;
+            store.save_snapshot(&SnapshotMetaBody::of(&meta, &state), &state)
+        };
+        self.store.run(write).await.map_err(|failure| snapshot_error(ErrorVerb::Write, &failure))
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
-        let error =
-            |failure: &Failure| io_error(ErrorSubject::Snapshot(None), ErrorVerb::Read, failure);
-        let read = self.store.run(Store::read_snapshot).await;
-        let Some((description, state)) = read.map_err(|failure| error(&failure))? else {
-            return Ok(None);
+        let read = |store: &Store| {
+            let Some((description, state)) = store.read_snapshot()? else { return Ok(None) };
+            Ok(Some(Snapshot { meta: description.checked()?, snapshot: Box::new(state) }))
         };
-        let meta = description.checked().map_err(|failure| error(&failure))?;
-        Ok(Some(Snapshot { meta, snapshot: Box::new(state) }))
+        self.store.run(read).await.map_err(|failure| snapshot_error(ErrorVerb::Read, &failure))
     }
 }
 
-fn snapshot_error(meta: &SnapshotMeta, verb: ErrorVerb, failure: &Failure) -> StorageError {
-    io_error(ErrorSubject::Snapshot(Some(meta.signature())), verb, failure)
+fn snapshot_error(verb: ErrorVerb, failure: &Failure) -> StorageError {
+    io_error(ErrorSubject::Snapshot(None), verb, failure)
 }

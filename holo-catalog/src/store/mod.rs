@@ -217,7 +217,8 @@ impl Store {
         })
     }
 
-    /// Replaces the snapshot.
+    /// Replaces the snapshot, unless there is a later one: a snapshot that was being taken here may end after one that
+    /// the leader sent.
     pub(crate) fn save_snapshot(
         &self,
         description: &SnapshotMetaBody,
@@ -229,10 +230,15 @@ impl Store {
             return Err(Failure::new(ErrorCode::TooLarge, message));
         }
         let body = description.encode_to_vec();
+        let index = description.last.map(|last| last.index);
         let description = self.sealer.seal(&place("snapshot", DESCRIPTION), &body)?;
         let state = self.sealer.seal(&place("snapshot", STATE), state)?;
         self.write(|transaction| {
             let mut table = transaction.open_table(SNAPSHOT).map_err(broken)?;
+            let before = self.description(&table)?.and_then(|before| before.last);
+            if before.map(|last| last.index) > index {
+                return Ok(());
+            }
             table.insert(DESCRIPTION, description.as_slice()).map_err(broken)?;
             table.insert(STATE, state.as_slice()).map_err(broken)?;
             Ok(())
@@ -242,16 +248,14 @@ impl Store {
     pub(crate) fn read_snapshot(&self) -> Result<Option<(SnapshotMetaBody, Bytes)>, Failure> {
         self.read(|transaction| {
             let table = transaction.open_table(SNAPSHOT).map_err(broken)?;
-            let read = |name: &str| -> Result<Option<Vec<u8>>, Failure> {
-                let stored = table.get(name).map_err(broken)?;
-                stored
-                    .map(|stored| self.sealer.open(&place("snapshot", name), stored.value()))
-                    .transpose()
+            let Some(description) = self.description(&table)? else { return Ok(None) };
+            let Some(stored) = table.get(STATE).map_err(broken)? else {
+                return Err(Failure::new(
+                    ErrorCode::Corrupt,
+                    "the state of the snapshot is missing",
+                ));
             };
-            let (Some(description), Some(state)) = (read(DESCRIPTION)?, read(STATE)?) else {
-                return Ok(None);
-            };
-            let description = SnapshotMetaBody::decode(description.as_slice()).map_err(decoded)?;
+            let state = self.sealer.open(&place("snapshot", STATE), stored.value())?;
             if !description.describes(&state) {
                 return Err(Failure::new(ErrorCode::Corrupt, "the snapshot is not as described"));
             }
@@ -330,6 +334,17 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    fn description(
+        &self,
+        table: &impl ReadableTable<&'static str, &'static [u8]>,
+    ) -> Result<Option<SnapshotMetaBody>, Failure> {
+        let Some(stored) = table.get(DESCRIPTION).map_err(broken)? else {
+            return Ok(None);
+        };
+        let body = self.sealer.open(&place("snapshot", DESCRIPTION), stored.value())?;
+        SnapshotMetaBody::decode(body.as_slice()).map(Some).map_err(decoded)
     }
 
     fn open_entry(&self, index: u64, stored: &[u8]) -> Result<Entry, Failure> {

@@ -11,7 +11,7 @@ pub(crate) mod convert;
 mod tests;
 
 /// Bytes of one command: what fits with its wrapping into one small message, of a voter or of whoever forwards it.
-pub const COMMAND_BYTES_MAX: usize = limits::BODY_BYTES_MAX as usize - (16 << 10);
+pub const COMMAND_BYTES_MAX: usize = limits::CATALOG_COMMAND_BYTES_MAX;
 /// Bytes of entries that one `Append` carries, unless its only entry is larger.
 pub const APPEND_BYTES: usize = 512 << 10;
 /// Entries of one `Append`.
@@ -19,7 +19,7 @@ pub const APPEND_ENTRIES_MAX: usize = 1024;
 /// Bytes of one piece of a snapshot.
 pub const SNAPSHOT_PIECE_BYTES: usize = 512 << 10;
 /// Bytes of a snapshot.
-pub const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
+pub const SNAPSHOT_BYTES_MAX: u64 = limits::CATALOG_STATE_BYTES_MAX as u64;
 /// Voters of the catalog.
 pub const VOTERS_MAX: usize = 7;
 /// Voters and learners while a change of voters is under way.

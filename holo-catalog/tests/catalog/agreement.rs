@@ -62,8 +62,7 @@ async fn a_dead_leader_is_replaced_within_two_seconds_and_takes_no_commit_with_i
         let dead = number(&world.leader().await);
         world.crash(dead).await;
         let died = Instant::now();
-        let successor = world.leader().await;
-        successor.propose(Bytes::from(format!("after {round}")), LONG).await.unwrap();
+        world.propose(Bytes::from(format!("after {round}"))).await.unwrap();
         assert!(died.elapsed() < Duration::from_secs(2), "{:?}", died.elapsed());
         world.open(dead).await.unwrap();
         let commands = world.settle().await;
@@ -190,6 +189,21 @@ async fn many_proposals_at_once_are_each_answered_with_their_own_answer() {
         let place: usize = std::str::from_utf8(&answer.unwrap().answer).unwrap().parse().unwrap();
         assert_eq!(commands[place - 1], command(number));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_proposals_than_may_wait_are_refused_and_do_nothing() {
+    let world = World::of(1).await;
+    let voter = world.leader().await;
+    let answers = futures_util::future::join_all(
+        (0..1100).map(|number| voter.propose(command(number), LONG)),
+    )
+    .await;
+    let busy = |answer: &Result<_, _>| matches!(answer, Err(CatalogError::Busy { .. }));
+    assert_eq!(answers.iter().filter(|answer| busy(answer)).count(), 1100 - 1024);
+    let done = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(done, 1024);
+    assert_eq!(world.settle().await.len(), done);
 }
 
 #[tokio::test(start_paused = true)]
