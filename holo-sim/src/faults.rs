@@ -78,6 +78,16 @@ impl World {
         let forever = self.rng.chance(forever);
         self.env
             .say(|| format!("node {} crashes{}", node + 1, if forever { " for good" } else { "" }));
+        self.end(node);
+        self.down[node] = Some(Forever(forever));
+        if !forever {
+            let at = self.env.now + self.rng.between(low, high.max(low));
+            self.env.queue.push(at, Event::Start { node });
+        }
+    }
+
+    /// Ends a node's process with all that it holds.
+    pub(crate) fn end(&mut self, node: usize) {
         if let Some(life) = self.nodes[node].crash(&mut self.env) {
             let groups = self.env.groups.iter().enumerate();
             let held = groups.filter_map(|(group, id)| {
@@ -85,11 +95,6 @@ impl World {
                 Some(Buried { group, last: summary.held })
             });
             self.graveyard.extend(held);
-        }
-        self.down[node] = Some(Forever(forever));
-        if !forever {
-            let at = self.env.now + self.rng.between(low, high.max(low));
-            self.env.queue.push(at, Event::Start { node });
         }
     }
 

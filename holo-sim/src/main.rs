@@ -57,6 +57,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // A failed assertion of the machine is reported with its seed; where it stands is known then.
+    std::panic::set_hook(Box::new(|_| {}));
     let mut out = io::stdout().lock();
     let result = match Cli::parse().command {
         Command::Run { seeds, jobs, mutant, minutes } => run_seeds(

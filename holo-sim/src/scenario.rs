@@ -95,6 +95,10 @@ pub(crate) struct Constants {
     pub(crate) take_over: u64,
     /// Silence of a backup after which the primary wants it out.
     pub(crate) evict: u64,
+    /// How long staged bytes wait for their entry.
+    pub(crate) payload_keep: u64,
+    /// Learners that a node brings up at once.
+    pub(crate) copies_max: usize,
     /// Whether they are as long as the protocol recommends, so that progress may be demanded.
     pub(crate) sane: bool,
 }
@@ -182,6 +186,8 @@ pub(crate) struct Workload {
     pub(crate) read_per_mille: u32,
     /// Of 1000 writes, how many are staged beside the log.
     pub(crate) bulk_per_mille: u32,
+    /// Bytes that a piece of staged data weighs: the machine's logs are trimmed, and full, by weight.
+    pub(crate) payload_bytes: u64,
     /// By how much request numbers grow at most: large steps overflow the windows.
     pub(crate) number_step: u64,
 }
@@ -212,9 +218,9 @@ impl Constants {
             stall: nanos(self.evict.max(self.lease) * 3),
             propose_again: nanos(self.heartbeat + self.heartbeat / 2),
             resend: nanos(self.heartbeat),
-            payload_keep: Duration::from_secs(4),
+            payload_keep: nanos(self.payload_keep),
             target_retry: Duration::from_millis(300),
-            copies_max: 4,
+            copies_max: self.copies_max,
         }
     }
 }
@@ -291,7 +297,18 @@ fn constants(rng: &mut Rng, flavor: Flavor) -> Constants {
     } else {
         (heartbeat + rng.below(safe), heartbeat + rng.below(2 * lease))
     };
-    Constants { heartbeat, lease, drift_margin_milli, take_over, evict, sane }
+    let payload_keep = rng.pick(&[300, 1_000, 4_000]) * MILLISECOND;
+    let copies_max = rng.pick(&[1, 2, 4]);
+    Constants {
+        heartbeat,
+        lease,
+        drift_margin_milli,
+        take_over,
+        evict,
+        payload_keep,
+        copies_max,
+        sane,
+    }
 }
 
 fn weather(rng: &mut Rng, lossy: bool) -> Weather {
@@ -385,6 +402,7 @@ fn workload(rng: &mut Rng, flavor: Flavor) -> Workload {
         patience: rng.pick(&[400, 2_000, 8_000]) * MILLISECOND,
         read_per_mille: rng.pick(&[200, 400, 600]),
         bulk_per_mille: if flavor == Flavor::Data { 600 } else { rng.pick(&[0, 100, 300]) },
+        payload_bytes: rng.pick(&[64 << 10, 1 << 20, 3 << 20, 40 << 20]),
         number_step: if repeats { rng.pick(&[1, 20, 63, 64]) } else { 1 },
     }
 }

@@ -36,6 +36,8 @@ pub enum Invariant {
     L2Repaired,
     /// The machine did what its contract with the driver excludes.
     Contract,
+    /// An assertion of the machine failed.
+    Assertion,
 }
 
 impl fmt::Display for Invariant {
@@ -52,6 +54,7 @@ impl fmt::Display for Invariant {
             Self::L1Primary => "L1 a primary after healing",
             Self::L2Repaired => "L2 repaired after healing",
             Self::Contract => "contract of the machine",
+            Self::Assertion => "assertion of the machine",
         })
     }
 }

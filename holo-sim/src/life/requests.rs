@@ -14,9 +14,6 @@ use crate::packet::{Bulk, Job, Outcome, Packet, ReadUnderWay, Request};
 use crate::store::Staged;
 use crate::watch::Invariant;
 
-/// Bytes that a payload weighs; the machine only counts them.
-const PAYLOAD_BYTES: u64 = 64 << 10;
-
 impl Life {
     /// A client's request.
     pub(crate) fn on_request(&mut self, env: &mut Env, mut request: Request, has_room: bool) {
@@ -101,13 +98,14 @@ impl Life {
         let group = request.element.group;
         env.touch(group);
         self.tickets += 1;
+        let len = env.scenario.workload.payload_bytes;
         let ticket = Ticket(self.tickets);
         let input = Input::Propose {
             ticket,
             group: env.groups[group],
             request: Some(request.key),
             op: operation::of_request(&request),
-            payload: request.payload.map(|id| Payload { id, len: PAYLOAD_BYTES }),
+            payload: request.payload.map(|id| Payload { id, len }),
         };
         self.waiting.insert(ticket, request);
         if let Err(failure) = self.host.handle_input(self.clock.at(env.now), input) {

@@ -2,6 +2,8 @@
 
 mod checks;
 
+use std::panic::{self, AssertUnwindSafe};
+
 use holo_core::group::Seq;
 
 use crate::catalog::{self, Catalog};
@@ -9,6 +11,7 @@ use crate::client::Client;
 use crate::digest;
 use crate::env::{Env, Name};
 use crate::history::History;
+use crate::life::Life;
 use crate::mutant::Plant;
 use crate::network::{End, MILLISECOND, NODES_MAX, Network};
 use crate::node::Node;
@@ -18,7 +21,7 @@ use crate::queue::{Queue, Time};
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
-use crate::watch::{Violation, Watch};
+use crate::watch::{Invariant, Violation, Watch};
 
 /// How often a healed cluster is looked at.
 const LOOK_EVERY: Time = 40 * MILLISECOND;
@@ -50,7 +53,17 @@ pub struct Report {
 
 /// Runs one seed with a planted bug or none.
 pub fn run(seed: u64, plant: Plant, readable: bool) -> Report {
-    World::new(seed, plant, readable).run(seed)
+    let mut world = World::new(seed, plant, readable);
+    // The machine asserts its own invariants. A failed one is a finding like any other, with its log.
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+    if let Err(panic) = ended {
+        let what = panic.downcast_ref::<String>().cloned();
+        let what = what.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let what = what.unwrap_or_default();
+        let line = what.lines().take(3).collect::<Vec<_>>().join(" ");
+        world.env.watch.broken(world.env.now, Invariant::Assertion, || line);
+    }
+    world.into_report(seed)
 }
 
 /// The whole cluster.
@@ -143,7 +156,7 @@ impl World {
         }
     }
 
-    fn run(mut self, seed: u64) -> Report {
+    fn run(&mut self) {
         self.begin();
         while !self.is_over && self.env.watch.violation().is_none() {
             let Some((at, event)) = self.env.queue.pop() else { break };
@@ -153,6 +166,9 @@ impl World {
             self.check(stepped);
         }
         self.judge();
+    }
+
+    fn into_report(self, seed: u64) -> Report {
         let epochs = (0..self.catalog.groups()).map(|it| self.catalog.config(it).epoch.0).sum();
         let lost = (0..self.catalog.groups()).filter(|it| self.catalog.config(*it).lost).count();
         let (answered, undecided) = (self.env.history.answered(), self.env.history.undecided());
@@ -263,6 +279,10 @@ impl World {
         match (to, packet) {
             (End::Node(node), packet) => {
                 self.nodes[node].deliver(env, self.catalog.feed(), packet);
+                if self.nodes[node].life().is_some_and(Life::is_superseded) {
+                    self.end(node);
+                    self.env.queue.push(self.env.now + 50 * MILLISECOND, Event::Start { node });
+                }
                 return Some(node);
             }
             (End::Client(client), Packet::Response { request, outcome }) => {
