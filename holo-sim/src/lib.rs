@@ -31,7 +31,7 @@ mod forger;
 mod founding;
 mod history;
 mod life;
-mod linear;
+pub mod linear;
 mod mutant;
 mod network;
 mod node;

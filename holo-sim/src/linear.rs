@@ -8,27 +8,27 @@ use std::collections::BTreeSet;
 use crate::queue::Time;
 
 /// Calls of one history.
-pub(crate) const CALLS_MAX: usize = 128;
+pub const CALLS_MAX: usize = 128;
 
 /// States that a search looks at before it gives up.
 const STATES_MAX: usize = 50_000;
 
 /// One call of a client on one element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
+pub struct Call {
     /// When the client made it.
-    pub(crate) invoked: Time,
+    pub invoked: Time,
     /// When the answer reached the client; `None` when none did.
-    pub(crate) returned: Option<Time>,
+    pub returned: Option<Time>,
     /// What it does.
-    pub(crate) action: Action,
+    pub action: Action,
     /// What the answer said the element held before; meaningless without an answer.
-    pub(crate) seen: u64,
+    pub seen: u64,
 }
 
 /// What a call does with an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub enum Action {
     /// Looks at it.
     Read,
     /// Puts a value in its place; answers what was there.
@@ -46,7 +46,7 @@ pub(crate) enum Action {
 
 impl Action {
     /// The element's value after the action on `value`.
-    pub(crate) fn apply(self, value: u64) -> u64 {
+    pub fn apply(self, value: u64) -> u64 {
         match self {
             Self::Read => value,
             Self::Write(new) => new,
@@ -59,7 +59,7 @@ impl Action {
 
 /// What is known about a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// There is an order that explains it.
     Linearizable,
     /// There is none.
@@ -73,7 +73,7 @@ pub(crate) enum Verdict {
 /// # Panics
 ///
 /// With more than [`CALLS_MAX`] calls.
-pub(crate) fn check(calls: &[Call]) -> Verdict {
+pub fn check(calls: &[Call]) -> Verdict {
     let mut calls: Vec<Call> = calls
         .iter()
         .filter(|call| call.returned.is_some() || call.action != Action::Read)
