@@ -10,7 +10,7 @@ use holo_core::catalog::{
     TableUpdate, TargetTable,
 };
 use holo_core::replication::{
-    ConfigClaim, GroupConfig, GroupId, Mutant, Proposal, ReplicaId, SessionId,
+    ConfigChange, ConfigClaim, GroupConfig, GroupId, Mutant, Proposal, ReplicaId, SessionId,
 };
 use holo_core::{Epoch, TableVersion, UnixMillis};
 
@@ -41,6 +41,19 @@ pub(crate) enum News {
     Targets(Vec<(GroupId, Vec<ReplicaId>)>),
     /// Sessions below this one are over.
     Expired(SessionId),
+}
+
+impl News {
+    /// Whether nobody needs `other` who has this.
+    pub(crate) fn replaces(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Config { group, .. }, Self::Config { group: of, .. }) => group == of,
+            (Self::Living(_), Self::Living(_))
+            | (Self::Targets(_), Self::Targets(_))
+            | (Self::Expired(_), Self::Expired(_)) => true,
+            _ => false,
+        }
+    }
 }
 
 /// The catalog.
@@ -103,6 +116,8 @@ impl Catalog {
         catalog.living.clear();
         catalog.wanted.clear();
         catalog.configs = catalog.state.groups().map(|config| claim(env, config.clone())).collect();
+        env.leaders =
+            catalog.configs.iter().map(|claim| node_index(claim.config.primary)).collect();
         catalog.tell_nodes(env);
         for group in 0..catalog.configs.len() {
             let claim = catalog.configs[group].clone();
@@ -276,6 +291,9 @@ impl Catalog {
             Answer::Proposals(answers) => answers.first().and_then(|answer| answer.refusal),
             _ => Some(holo_core::catalog::ChangeRefusal::Unknown),
         };
+        if let (ConfigChange::Handover(to), None) = (proposal.change, refusal) {
+            env.handed_over = Some((node_index(proposal.by), node_index(to)));
+        }
         if let Some(refusal) = refusal {
             env.say(|| format!("catalog refuses {proposal:?}: {refusal}"));
             let (group, epoch) = (proposal.group, proposal.epoch);
@@ -355,6 +373,7 @@ impl Catalog {
         }
         env.say(|| format!("catalog: group {group} {}", brief::Config(&config)));
         env.touch(group);
+        env.leaders[group] = node_index(config.primary);
         let claim = claim(env, config);
         self.configs[group] = claim.clone();
         self.tell(env, News::Config { group, claim });

@@ -125,13 +125,12 @@ impl Client {
         let Some(at) = self.pending.iter().position(|it| it.request.call == request.call) else {
             return;
         };
-        let pending = &mut self.pending[at];
-        let (id, group) = (pending.id, request.element.group);
+        let (id, group) = (self.pending[at].id, request.element.group);
         let index = self.index;
         env.say(|| {
             format!("client {index}: call {} {:?}: {outcome:?}", request.call, request.action)
         });
-        pending.was_told = true;
+        self.pending[at].was_told = true;
         match outcome {
             Outcome::Done(seen) => {
                 env.history.answer(env.now, id, seen);
@@ -151,18 +150,26 @@ impl Client {
                 self.pending.swap_remove(at);
             }
             Outcome::Elsewhere(hint) => {
-                let members = env.scenario.members;
-                self.guesses[group] = hint.unwrap_or_else(|| self.rng.index(members));
+                let guess = hint.unwrap_or_else(|| self.guess(env, group));
+                self.guesses[group] = guess;
                 // At once, unless it was sent about in a circle.
                 let soon = if self.rng.chance(800) { MILLISECOND } else { 30 * MILLISECOND };
-                pending.sent_at = (env.now + soon).saturating_sub(env.scenario.workload.retry);
+                self.pending[at].sent_at =
+                    (env.now + soon).saturating_sub(env.scenario.workload.retry);
             }
             Outcome::Later => {
                 let pause = 20 * MILLISECOND + self.rng.below(20 * MILLISECOND);
-                pending.sent_at = (env.now + pause).saturating_sub(env.scenario.workload.retry);
+                self.pending[at].sent_at =
+                    (env.now + pause).saturating_sub(env.scenario.workload.retry);
             }
         }
         self.arm_next(env);
+    }
+
+    /// A node to try: by the newest table, or any.
+    fn guess(&mut self, env: &Env, group: usize) -> usize {
+        let nodes = env.scenario.members + env.scenario.spares;
+        if self.rng.chance(600) { env.leaders[group] } else { self.rng.index(nodes) }
     }
 
     fn call(&mut self, env: &mut Env, element: Element, action: Action) {
@@ -222,8 +229,7 @@ impl Client {
             if env.now >= pending.sent_at + env.scenario.workload.retry {
                 let group = pending.request.element.group;
                 if !pending.was_told && self.rng.chance(400) {
-                    let nodes = env.scenario.members;
-                    self.guesses[group] = self.rng.index(nodes);
+                    self.guesses[group] = self.guess(env, group);
                 }
                 self.send(env, at);
             }

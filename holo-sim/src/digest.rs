@@ -23,6 +23,7 @@ pub(crate) fn of_event(event: &Event) -> u64 {
         Event::Poll { node, .. } => 0x700 + *node as u64,
         Event::Room { node } => 0x800 + *node as u64,
         Event::Heal => 0x900,
+        Event::Crash { node } => 0xB00 + *node as u64,
         Event::Look => 0xA00,
     }
 }

@@ -46,6 +46,10 @@ pub(crate) struct Env {
     pub(crate) touched: u32,
     /// Messages that a forger has seen.
     pub(crate) overheard: Vec<Overheard>,
+    /// A primary that has just handed over, and to whom.
+    pub(crate) handed_over: Option<(usize, usize)>,
+    /// By group: the node of its primary as the catalog has it, for clients that fetch the table.
+    pub(crate) leaders: Vec<usize>,
     /// The next unused session.
     pub(crate) next_session: u64,
 }

@@ -6,7 +6,7 @@ use crate::env::{node_index, node_number};
 use crate::forger;
 use crate::network::{End, MILLISECOND};
 use crate::packet::Event;
-use crate::scenario::Fault;
+use crate::scenario::{Fault, Flavor};
 use crate::world::{Buried, Forever, World};
 
 /// Nodes that may be down at once.
@@ -65,7 +65,7 @@ impl World {
     }
 
     /// Ends a node's process, unless that would take a group's last in-sync copy and `fatal` does not allow it.
-    fn crash(&mut self, node: usize, fatal: bool) {
+    pub(crate) fn crash(&mut self, node: usize, fatal: bool) {
         let down = self.down.iter().flatten().count();
         if !self.nodes[node].is_running() || down >= DOWN_MAX.min(self.joined - 1) {
             return;
@@ -83,6 +83,19 @@ impl World {
         if !forever {
             let at = self.env.now + self.rng.between(low, high.max(low));
             self.env.queue.push(at, Event::Start { node });
+        }
+    }
+
+    /// At times a handover goes wrong: the new primary dies at once, and the old one has not heard of its time.
+    pub(crate) fn disturb_handover(&mut self) {
+        let Some((old, new)) = self.env.handed_over.take() else { return };
+        let storms = self.env.scenario.flavor == Flavor::Handovers && !self.env.healed;
+        if storms && self.rng.chance(250) {
+            let until = self.env.now + self.rng.between(50, 400) * MILLISECOND;
+            self.env.network.deafen(End::Node(old), until);
+            let at = self.env.now + self.rng.between(2, 60) * MILLISECOND;
+            self.env.queue.push(at, Event::Crash { node: new });
+            self.env.say(|| format!("node {} hears nothing, node {} will die", old + 1, new + 1));
         }
     }
 

@@ -87,6 +87,8 @@ pub(crate) struct Network {
     cut: [u32; ENDS],
     /// Until when messages of a direction wait.
     clogged: [[Time; ENDS]; ENDS],
+    /// Until when an end hears nothing.
+    deaf_until: [Time; ENDS],
     /// When the last message of a direction arrives.
     latest: [[Time; ENDS]; ENDS],
 }
@@ -94,7 +96,14 @@ pub(crate) struct Network {
 impl Network {
     /// A network with nothing cut.
     pub(crate) fn new(rng: Rng, weather: Weather) -> Self {
-        Self { rng, weather, cut: [0; ENDS], clogged: [[0; ENDS]; ENDS], latest: [[0; ENDS]; ENDS] }
+        Self {
+            rng,
+            weather,
+            cut: [0; ENDS],
+            clogged: [[0; ENDS]; ENDS],
+            deaf_until: [0; ENDS],
+            latest: [[0; ENDS]; ENDS],
+        }
     }
 
     /// Decides about a message that leaves at `now`.
@@ -133,10 +142,21 @@ impl Network {
         self.cut = [0; ENDS];
     }
 
+    /// Loses all that would reach an end before `until`.
+    pub(crate) fn deafen(&mut self, end: End, until: Time) {
+        self.deaf_until[end.index()] = until;
+    }
+
+    /// Whether what arrives at an end now is lost.
+    pub(crate) fn is_deaf(&self, end: End, now: Time) -> bool {
+        now < self.deaf_until[end.index()]
+    }
+
     /// Ends every fault for good.
     pub(crate) fn calm(&mut self) {
         self.mend();
         self.clogged = [[0; ENDS]; ENDS];
+        self.deaf_until = [0; ENDS];
         self.weather = Weather::CALM;
     }
 

@@ -46,6 +46,11 @@ pub(crate) enum Event {
     CatalogTimer,
     /// The next fault.
     Fault,
+    /// A node crashes.
+    Crash {
+        /// Index of the node.
+        node: usize,
+    },
     /// A node starts again.
     Start {
         /// Index of the node.

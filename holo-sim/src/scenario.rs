@@ -372,6 +372,8 @@ fn faults(rng: &mut Rng, flavor: Flavor) -> FaultMix {
     weights.push((Fault::Mend, 1));
     let data = flavor == Flavor::Data;
     let brisk = rng.chance(400) || matches!(flavor, Flavor::Handovers | Flavor::Hostile);
+    let longest_away = rng.pick(&[100, 800, 1_500]);
+    let longest_away = if flavor == Flavor::Handovers { 60 } else { longest_away };
     FaultMix {
         weights,
         gap: if brisk {
@@ -381,7 +383,7 @@ fn faults(rng: &mut Rng, flavor: Flavor) -> FaultMix {
         },
         fatal_per_mille: if rng.chance(100) { 300 } else { 0 },
         forever_per_mille: rng.pick(&[0, 0, 200]),
-        away: (20 * MILLISECOND, rng.pick(&[100, 800, 1_500]) * MILLISECOND),
+        away: (20 * MILLISECOND, longest_away * MILLISECOND),
         pause: (20 * MILLISECOND, rng.pick(&[100, 500, 900]) * MILLISECOND),
         stage_loss_per_mille: if data { 400 } else { rng.pick(&[0, 0, 100]) },
         torn_per_mille: if data { 300 } else { rng.pick(&[0, 0, 100]) },

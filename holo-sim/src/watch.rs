@@ -93,6 +93,8 @@ struct GroupWatch {
     active: BTreeMap<Epoch, ReplicaId>,
     /// By node: who may read there, and until when.
     gates: [Option<(ReplicaId, Time)>; NODES_MAX],
+    /// By number up to which was committed: how many copies there were at that moment.
+    copies: BTreeMap<Seq, usize>,
     /// The highest number that was committed anywhere.
     committed: Seq,
 }
@@ -139,7 +141,6 @@ impl Watch {
         let effect = Effect { operation: seen.operation, state: seen.state };
         let known = *watch.applied.entry(seq).or_insert(effect);
         let first = *watch.requests.entry(seen.request).or_insert(seq);
-        watch.committed = watch.committed.max(seq);
         if known.operation != effect.operation {
             self.broken(at, Invariant::I3SamePrefix, || {
                 format!("group {group}: replica {by} applied another operation as number {}", seq.0)
@@ -174,6 +175,17 @@ impl Watch {
     pub(crate) fn committed(&mut self, group: usize, seq: Seq) {
         let watch = &mut self.groups[group];
         watch.committed = watch.committed.max(seq);
+    }
+
+    /// The group was just committed up to `seq`, with so many copies.
+    pub(crate) fn committed_with(&mut self, group: usize, seq: Seq, copies: usize) {
+        self.groups[group].copies.insert(seq, copies);
+    }
+
+    /// How many copies a number had when it was committed.
+    pub(crate) fn copies_of(&self, group: usize, seq: Seq) -> usize {
+        let (_, copies) = self.groups[group].copies.range(seq..).next().unwrap_or((&seq, &0));
+        *copies
     }
 
     /// How far the group is committed, as far as any replica knows.

@@ -29,12 +29,7 @@ impl Life {
     ) {
         match bulk {
             Bulk::Stage { id, value } => {
-                let staged = Staged { value, is_ready: has_room };
-                let known = self.stores[group].staged.entry(id).or_insert(staged);
-                if has_room {
-                    known.is_ready = true;
-                    self.input(env, Input::PayloadReady { group: env.groups[group], id });
-                }
+                self.on_staged(env, group, id, Staged { value, is_ready: has_room })
             }
             Bulk::WantPayload(id) => {
                 if let Some(Staged { value, .. }) = self.stores[group].staged.get(&id).copied() {
@@ -53,6 +48,42 @@ impl Life {
         }
     }
 
+    fn on_staged(&mut self, env: &mut Env, group: usize, id: PayloadId, staged: Staged) {
+        let known = self.stores[group].staged.entry(id).or_insert(staged);
+        known.is_ready |= staged.is_ready;
+        if known.is_ready {
+            self.offer_staged(env, group, id);
+        }
+    }
+
+    /// Tells the machine of staged bytes; those that it does not take are of no use here.
+    pub(super) fn offer_staged(&mut self, env: &mut Env, group: usize, id: PayloadId) {
+        if !self.input(env, Input::PayloadReady { group: env.groups[group], id }) {
+            self.stores[group].staged.remove(&id);
+        }
+    }
+
+    /// The machine lacks staged bytes: from somebody else, unless they are here.
+    pub(super) fn fetch_payload(
+        &mut self,
+        env: &mut Env,
+        group: usize,
+        from: ReplicaId,
+        id: PayloadId,
+    ) {
+        match self.stores[group].staged.get(&id) {
+            None => self.send_bulk(env, from, group, Bulk::WantPayload(id)),
+            Some(staged) if staged.is_ready => {
+                let input = Input::PayloadReady { group: env.groups[group], id };
+                // Within what follows an input; what comes of this one is carried out with the rest.
+                if self.host.handle_input(self.clock.at(env.now), input).is_err() {
+                    self.stores[group].staged.remove(&id);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
     /// There is room for what was staged without.
     pub(crate) fn on_room(&mut self, env: &mut Env) {
         for group in 0..self.stores.len() {
@@ -65,7 +96,7 @@ impl Life {
                 })
                 .collect();
             for id in ids {
-                self.input(env, Input::PayloadReady { group: env.groups[group], id });
+                self.offer_staged(env, group, id);
             }
         }
     }

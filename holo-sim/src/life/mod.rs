@@ -89,17 +89,19 @@ impl Life {
         self.known_news
     }
 
-    /// Hands an input to the machine and carries out what follows.
-    pub(crate) fn input(&mut self, env: &mut Env, input: Input) {
+    /// Hands an input to the machine and carries out what follows; says whether the machine took it.
+    pub(crate) fn input(&mut self, env: &mut Env, input: Input) -> bool {
         if let Input::Message { message, .. } = &input {
             self.touch_groups(env, message);
         }
         // What a machine refuses has changed nothing; the sender tries again or is no friend.
-        if let Err(failure) = self.host.handle_input(self.clock.at(env.now), input) {
+        let taken = self.host.handle_input(self.clock.at(env.now), input);
+        if let Err(failure) = &taken {
             let me = self.me;
             env.say(|| format!("{me} refuses: {failure}"));
         }
         self.settle(env);
+        taken.is_ok()
     }
 
     /// The machine's timer may be due.
@@ -115,11 +117,16 @@ impl Life {
         self.settle(env);
     }
 
-    /// News from the catalog, up to the one before `known`.
+    /// News from the catalog, up to the one before `known`: only the present content of what changed, as followers of
+    /// the real one get it.
     pub(crate) fn on_news(&mut self, env: &mut Env, feed: &[News], known: usize) {
-        while self.known_news < known.min(feed.len()) {
-            let news = &feed[self.known_news];
-            self.known_news += 1;
+        let known = known.min(feed.len());
+        for at in self.known_news..known {
+            let (news, later) = (&feed[at], &feed[at + 1..known]);
+            self.known_news = at + 1;
+            if later.iter().any(|later| later.replaces(news)) {
+                continue;
+            }
             let input = match news {
                 News::Config { group, claim } => {
                     let is_mine = claim.config.names(self.me.node);
@@ -207,9 +214,7 @@ impl Life {
             Output::Reply { ticket, outcome } => self.reply(env, ticket, outcome),
             Output::FetchPayload { group, from, payload } => {
                 let Some(group) = self.touch(env, group) else { return };
-                if !self.stores[group].staged.contains_key(&payload.id) {
-                    self.send_bulk(env, from, group, Bulk::WantPayload(payload.id));
-                }
+                self.fetch_payload(env, group, from, payload.id);
             }
             Output::ReleasePayload { group, id } => {
                 let Some(group) = self.touch(env, group) else { return };

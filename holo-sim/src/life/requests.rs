@@ -8,9 +8,10 @@ use holo_core::{ErrorCode, Failure};
 use super::Life;
 use crate::env::{Acknowledged, Env, node_index};
 use crate::linear::Action;
-use crate::network::{End, MICROSECOND, MILLISECOND};
+use crate::network::{End, MILLISECOND};
 use crate::operation;
 use crate::packet::{Bulk, Job, Outcome, Packet, ReadUnderWay, Request};
+use crate::scenario::Flavor;
 use crate::store::Staged;
 use crate::watch::Invariant;
 
@@ -58,8 +59,11 @@ impl Life {
             return;
         }
         let read = ReadUnderWay { request, epoch: gate.epoch };
-        if env.rng.chance(300) {
-            let later = env.now + env.rng.below(500 * MICROSECOND);
+        let at_the_edge = env.scenario.flavor == Flavor::Leases;
+        let (often, span) =
+            if at_the_edge { (700, 4 * MILLISECOND) } else { (200, MILLISECOND / 2) };
+        if env.rng.chance(often) {
+            let later = env.now + env.rng.below(span);
             self.put_off(env, later, Job::FinishRead(read));
         } else {
             self.finish_read(env, read);
@@ -90,7 +94,7 @@ impl Life {
                 self.send_bulk(env, member, group, Bulk::Stage { id, value });
             }
         }
-        self.input(env, Input::PayloadReady { group: env.groups[group], id });
+        self.offer_staged(env, group, id);
         id
     }
 

@@ -29,7 +29,12 @@ impl World {
             if let Some(node) = stepped {
                 self.look_at_commit(node, group);
             }
-            if stepped.is_none() || self.env.watch.commit(group) > before {
+            let commit = self.env.watch.commit(group);
+            if commit > before {
+                let copies = self.copies(group, commit);
+                self.env.watch.committed_with(group, commit, copies);
+            }
+            if stepped.is_none() || commit > before {
                 for node in 0..self.nodes.len() {
                     self.check_in_sync(node, group);
                 }
@@ -72,24 +77,28 @@ impl World {
         }
     }
 
-    /// I8: copies at replicas that live or lived when they acknowledged.
+    /// I8: copies when it was committed or, where a primary took over alone, when it was acknowledged.
     fn check_copies(&mut self, acknowledged: Acknowledged) {
         let Acknowledged { group, seq } = acknowledged;
+        let wanted = usize::from(self.env.groups[group].class.min_in_sync);
+        let copies = self.env.watch.copies_of(group, seq).max(self.copies(group, seq));
+        if copies < wanted {
+            self.env.watch.broken(self.env.now, Invariant::I8Copies, || {
+                let seq = seq.0;
+                format!("group {group}: number {seq} is acknowledged and has {copies} of {wanted} copies")
+            });
+        }
+    }
+
+    /// How many replicas, dead ones included, hold a number.
+    fn copies(&self, group: usize, seq: Seq) -> usize {
         let id = self.env.groups[group];
         let living = self.nodes.iter().filter_map(Node::life).filter(|life| {
             let summary = life.host().group_summary(id);
             summary.is_some_and(|summary| summary.has_base && summary.held >= seq)
         });
         let dead = self.graveyard.iter().filter(|it| it.group == group && it.last >= seq);
-        let (copies, wanted) = (living.count() + dead.count(), usize::from(id.class.min_in_sync));
-        if copies < wanted {
-            self.env.watch.broken(self.env.now, Invariant::I8Copies, || {
-                format!(
-                    "group {group}: number {} is acknowledged and has {copies} of {wanted} copies",
-                    seq.0
-                )
-            });
-        }
+        living.count() + dead.count()
     }
 
     /// Whether the group can serve at all: some in-sync replica lives.

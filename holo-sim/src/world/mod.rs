@@ -119,6 +119,8 @@ impl World {
             acknowledged: Vec::new(),
             touched: 0,
             overheard: Vec::new(),
+            handed_over: None,
+            leaders: Vec::new(),
             next_session: 1,
             scenario,
         };
@@ -259,6 +261,10 @@ impl World {
                 nodes[node].room(env);
                 Some(node)
             }
+            Event::Crash { node } => {
+                self.crash(node, false);
+                None
+            }
             Event::Heal => {
                 self.heal();
                 None
@@ -272,7 +278,7 @@ impl World {
 
     fn deliver(&mut self, from: End, to: End, packet: Packet) -> Option<usize> {
         let env = &mut self.env;
-        if env.network.is_cut(from, to) {
+        if env.network.is_cut(from, to) || env.network.is_deaf(to, env.now) {
             env.say(|| format!("{} -> {} cut", Name(from), Name(to)));
             return None;
         }
@@ -288,7 +294,10 @@ impl World {
             (End::Client(client), Packet::Response { request, outcome }) => {
                 self.clients[client].deliver(env, &request, outcome);
             }
-            (End::Catalog, Packet::ToCatalog(message)) => self.catalog.deliver(env, message),
+            (End::Catalog, Packet::ToCatalog(message)) => {
+                self.catalog.deliver(env, message);
+                self.disturb_handover();
+            }
             (End::Client(_) | End::Catalog, _) => {}
         }
         None
