@@ -10,7 +10,7 @@ use super::mutant::Mutant;
 use super::peers::Peers;
 use super::replica::{Context, Replica, Wanted};
 use super::summary::GroupSummary;
-use super::timers::Timers;
+use super::timers::{TICKS_PER_HEARTBEAT, Timers};
 use crate::group::Seq;
 use crate::{Epoch, ErrorCode, Failure, Instant, limits};
 
@@ -39,6 +39,8 @@ pub struct Host {
     learning: usize,
     now: Instant,
     ticked_at: Option<Instant>,
+    /// Ticks so far.
+    ticks: u32,
 }
 
 impl Host {
@@ -81,6 +83,7 @@ impl Host {
             learning: 0,
             now: Instant(0),
             ticked_at: None,
+            ticks: 0,
         }
     }
 
@@ -107,7 +110,7 @@ impl Host {
             Input::Config(claim) => self.believe(claim, None),
             Input::Living(living) => {
                 self.peers.set_living(&living);
-                self.tick_groups();
+                self.tick_groups(true);
                 Ok(())
             }
             Input::Targets(targets) => {
@@ -418,12 +421,18 @@ impl Host {
         }
         self.peers.expire(self.now);
         self.send_beats();
-        self.tick_groups();
+        // A quiet group is looked at once per heartbeat, unless somebody has just fallen silent.
+        self.ticks = self.ticks.wrapping_add(1);
+        let silence = self.timers.heartbeat.saturating_mul(2);
+        let news = self.timers.take_over.saturating_mul(4);
+        let alarmed = self.peers.any_silent(self.now, silence, news);
+        self.tick_groups(alarmed || self.ticks.is_multiple_of(TICKS_PER_HEARTBEAT));
     }
 
-    fn tick_groups(&mut self) {
+    fn tick_groups(&mut self, all: bool) {
         self.learning = self.groups.values().filter(|replica| replica.is_learning()).count();
-        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        let groups = self.groups.iter().filter(|(_, replica)| all || replica.is_busy());
+        let groups: Vec<GroupId> = groups.map(|(group, _)| *group).collect();
         for group in groups {
             self.with(group, |replica, ctx| replica.tick(ctx));
         }

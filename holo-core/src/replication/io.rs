@@ -14,7 +14,8 @@ use crate::{Epoch, Failure, Instant};
 pub enum Input {
     /// A config, from the catalog or from anyone: believed only with its proof, and only when it is news.
     Config(ConfigClaim),
-    /// The current incarnation of every member node, from the catalog. Older incarnations of these nodes are dead.
+    /// The current incarnation of every member node, from the catalog. Older ones are not waited for, and not heard any
+    /// more. A driver that finds its own node in a newer incarnation was superseded, and stops its process.
     Living(Vec<ReplicaId>),
     /// The wanted holders of groups, primary first, from the catalog's placement table. Groups that are not named
     /// keep what was said before.
@@ -111,8 +112,8 @@ pub enum Output {
         /// How it went.
         outcome: Result<Bytes, Failure>,
     },
-    /// An entry came whose bytes are not here: fetch them, then [`Input::PayloadReady`]. Repeated while they are
-    /// missing; `from` may change.
+    /// An entry came whose bytes are not here: fetch them, then [`Input::PayloadReady`]. If they are here after all, say
+    /// so again. Repeated while they are missing; `from` may change.
     FetchPayload {
         /// The group.
         group: GroupId,

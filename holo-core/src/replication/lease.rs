@@ -71,15 +71,15 @@ impl HeldLease {
                 return Err(Failure::new(ErrorCode::Malformed, message));
             }
             Some(_) if ack.set_version < self.known => return Ok(false),
-            // The bug: the newer promise is taken for the groups of the older set.
-            Some(_) if mutant == Mutant::AckOfOldSetVersion && self.known != SetVersion(0) => {
-                self.until = self.until.max(until);
-            }
             Some(set) => {
                 let newer = ack.set_version > self.known;
                 self.known = ack.set_version;
                 self.refresh = false;
-                self.set = set.into_iter().collect();
+                // The bug: the newer promise is taken for the groups of the older set as well.
+                if mutant != Mutant::AckOfOldSetVersion {
+                    self.set.clear();
+                }
+                self.set.extend(set);
                 // A group that is new in the set has only what this answer grants.
                 self.until = if newer { until } else { self.until.max(until) };
             }

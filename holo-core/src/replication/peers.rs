@@ -113,6 +113,11 @@ impl Peers {
         now.since(self.peers.get(&peer).map_or(since, |peer| peer.heard.max(since)))
     }
 
+    /// Whether any peer has been silent for longer than `from`, and not yet for `to`.
+    pub(super) fn any_silent(&self, now: Instant, from: Duration, to: Duration) -> bool {
+        self.peers.values().any(|peer| (from..to).contains(&now.since(peer.heard)))
+    }
+
     /// Until when `peer` serves nobody else in `group`.
     pub(super) fn lease_until(&self, peer: ReplicaId, group: GroupId) -> Option<Instant> {
         self.peers.get(&peer)?.lease.held.until(group)

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::{ErrorCode, Failure};
 
+/// How often the machine looks around between two beats.
+pub(super) const TICKS_PER_HEARTBEAT: u32 = 4;
+
 /// The times of one cluster; the same on all its nodes, but for the drift of their clocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timers {
@@ -58,7 +61,7 @@ impl Timers {
 
     /// How often the machine looks around.
     pub fn tick(&self) -> Duration {
-        self.heartbeat / 4
+        self.heartbeat / TICKS_PER_HEARTBEAT
     }
 
     /// Checks that the times fit together.

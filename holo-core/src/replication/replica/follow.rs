@@ -63,9 +63,13 @@ impl Replica {
             Base::Fetching { from: earlier, snapshot, .. } => {
                 earlier != from || snapshot < offer.snapshot
             }
-            Base::Ready => offer.at.seq > self.log.last().seq,
+            // Bytes that it lacks may be gone everywhere, so only what it holds whole counts.
+            Base::Ready => offer.at.seq > self.verified.min(self.held),
         };
         if self.role == Role::Learner && is_news {
+            if !self.running.is_empty() {
+                ctx.emit(Output::Reset { group: self.group });
+            }
             for id in self.payloads.clear() {
                 ctx.emit(Output::ReleasePayload { group: self.group, id });
             }
@@ -138,7 +142,7 @@ impl Replica {
         let due = |at: Option<Instant>, every| at.is_none_or(|at| now.since(at) >= every);
         if self.held < self.log.last().seq && due(self.follow.fetched_at, ctx.timers.evict) {
             self.follow.fetched_at = Some(ctx.now);
-            self.fetch_missing(ctx, self.held, 16);
+            self.fetch_missing(ctx, self.claim.config.primary, self.held, 16);
         }
         // A primary that does not know its epoch yet, or lost our answer, is told.
         let quiet = !self.follow.spoke && ctx.now.since(self.adopted_at) >= ctx.timers.heartbeat;
@@ -262,21 +266,11 @@ impl Replica {
         self.advance_held(ctx.mutant);
         if self.held < self.log.last().seq {
             let after = fetch_after.min(self.log.last().seq);
-            self.fetch_missing_from(ctx, from, after.max(self.held), limits::APPEND_ENTRIES_MAX);
+            self.fetch_missing(ctx, from, after.max(self.held), limits::APPEND_ENTRIES_MAX);
         }
     }
 
-    fn fetch_missing(&self, ctx: &mut Context<'_>, after: Seq, at_most: usize) {
-        self.fetch_missing_from(ctx, self.claim.config.primary, after, at_most);
-    }
-
-    fn fetch_missing_from(
-        &self,
-        ctx: &mut Context<'_>,
-        from: ReplicaId,
-        after: Seq,
-        at_most: usize,
-    ) {
+    fn fetch_missing(&self, ctx: &mut Context<'_>, from: ReplicaId, after: Seq, at_most: usize) {
         let missing = self.log.after_seq(after).filter_map(|entry| entry.payload);
         for payload in missing.filter(|payload| !self.payloads.has(Some(*payload))).take(at_most) {
             ctx.emit(Output::FetchPayload { group: self.group, from, payload });

@@ -31,7 +31,10 @@ pub(super) struct Lead {
     pub(super) keys: BTreeMap<(SessionId, u64), Seq>,
     /// When the catalog last refused.
     pub(super) refused_at: Option<Instant>,
-    /// When it was last asked whether a silent member may go though the class wants more.
+    /// The catalog was asked in this epoch to let a silent member go though the class wants more, and may have agreed
+    /// without our knowing: what is acknowledged now may have too few copies.
+    pub(super) pleads: bool,
+    /// When it was last asked for that.
     pub(super) pleaded_at: Option<Instant>,
     /// Targets that could not be brought up.
     pub(super) retries: BTreeMap<ReplicaId, Retry>,
@@ -59,10 +62,6 @@ impl Replica {
         let op = EntryOp::Op(op);
         check_operation(&op, request.as_ref(), payload.as_ref())?;
         self.check_admission(ctx)?;
-        if payload.is_some_and(|payload| !self.payloads.is_fresh(payload.id)) {
-            let message = "the bytes of the payload are not staged here, or already published";
-            return Err(Failure::new(ErrorCode::InvalidArgument, message));
-        }
         if let Some(key) = &request
             && self.is_known(ctx, key, ticket)?
         {
@@ -71,6 +70,10 @@ impl Replica {
                 ctx.emit(Output::ReleasePayload { group: self.group, id: payload.id });
             }
             return Ok(());
+        }
+        if payload.is_some_and(|payload| !self.payloads.is_fresh(payload.id)) {
+            let message = "the bytes of the payload are not staged here, or already published";
+            return Err(Failure::new(ErrorCode::InvalidArgument, message));
         }
         let entry = Entry {
             epoch: self.epoch(),
@@ -107,14 +110,16 @@ impl Replica {
 
     /// Whether enough replicas are in sync for a write.
     pub(super) fn has_quorum(&self, mutant: Mutant) -> bool {
-        self.claim.config.in_sync.len() >= usize::from(self.group.class.min_in_sync)
-            || mutant == Mutant::IgnoreMinInSync
+        let pleads = self.lead.as_ref().is_some_and(|lead| lead.pleads);
+        let enough = self.claim.config.in_sync.len() >= usize::from(self.group.class.min_in_sync);
+        (enough && !pleads) || mutant == Mutant::IgnoreMinInSync
     }
 
     pub(super) fn no_quorum(&self) -> Failure {
+        let gone = usize::from(self.lead.as_ref().is_some_and(|lead| lead.pleads));
         let message = format!(
             "{} replicas of group {} are in sync, a write needs {}",
-            self.claim.config.in_sync.len(),
+            self.claim.config.in_sync.len() - gone,
             self.group,
             self.group.class.min_in_sync
         );
@@ -213,6 +218,7 @@ impl Replica {
         }
         lead.retries.retain(|id, _| !config.in_sync.contains(id));
         lead.proposed.clear();
+        lead.pleads = false;
         lead.pending = None;
         self.lead = Some(lead);
         self.set_role(ctx, self.role);
@@ -301,7 +307,8 @@ impl Replica {
             return Ok(());
         }
         let last = self.log.last().seq;
-        let group = self.group;
+        let (group, start) = (self.group, self.log.start().seq);
+        let is_learner = self.claim.config.learners.contains(&from);
         let progress = self.lead.as_mut().and_then(|lead| lead.progress.get_mut(&from));
         let Some(progress) = progress else { return Err(super::denied(from, group)) };
         if ack.matched > last || ack.committed > last {
@@ -319,9 +326,13 @@ impl Replica {
             drop_copy(ctx, group, progress);
         } else {
             progress.based &= ack.based;
+            // It goes on with what it had: the offer did not arrive.
+            progress.wants_copy |= ack.based && progress.copy.is_some();
             progress.received = progress.received.max(ack.matched);
         }
         let reached = progress.reached();
+        // What a learner lacks is gone from here.
+        progress.wants_copy |= is_learner && ack.based && reached < start;
         if reached > before || reached == last {
             progress.progressed_at = ctx.now;
         }
@@ -432,12 +443,19 @@ impl Replica {
             if progress.matched >= last {
                 progress.progressed_at = ctx.now;
             }
+            let learner = self.claim.config.learners.contains(id);
+            if learner && progress.based && ctx.now.since(progress.progressed_at) > ctx.timers.stall
+            {
+                // It owes the same entry for long: nobody may have its bytes any more.
+                progress.progressed_at = ctx.now;
+                progress.wants_copy = true;
+            }
             if ctx.now.since(progress.sent_at) < ctx.timers.resend {
                 continue;
             }
             let moved_on = ctx.peers.get(*id).is_some_and(|peer| peer.lease.held.lacks(group));
             let owes = progress.reached() < last || progress.in_flight > 0;
-            let learns = self.claim.config.learners.contains(id) && !progress.based;
+            let learns = learner && !progress.based;
             if owes || learns || moved_on || !progress.confirmed {
                 progress.rewind();
                 again.push(*id);

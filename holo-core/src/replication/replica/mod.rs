@@ -107,6 +107,8 @@ pub(super) struct Replica {
     adopted_at: Instant,
     asked_at: Option<Instant>,
     targets: Vec<ReplicaId>,
+    /// Config or targets are news that no tick has looked at yet.
+    stirred: bool,
     follow: Follow,
     lead: Option<Box<Lead>>,
 }
@@ -165,6 +167,7 @@ impl Replica {
             adopted_at: Instant(0),
             asked_at: None,
             targets,
+            stirred: false,
             follow: Follow::default(),
             lead: None,
         }
@@ -179,6 +182,7 @@ impl Replica {
             self.stand_down(ctx, &new);
         }
         self.claim = claim;
+        self.stirred = true;
         self.adopted_at = ctx.now;
         self.asked_at = None;
         self.follow = Follow { release: self.follow.release.take(), ..Follow::default() };
@@ -381,6 +385,7 @@ impl Replica {
 
     /// Does what is due.
     pub(super) fn tick(&mut self, ctx: &mut Context<'_>) {
+        self.stirred = false;
         for id in self.payloads.expire(ctx.now, ctx.timers.payload_keep) {
             ctx.emit(Output::ReleasePayload { group: self.group, id });
         }
@@ -388,6 +393,24 @@ impl Replica {
             Role::Empty => {}
             Role::Learner | Role::Backup => self.tick_follow(ctx),
             Role::PrimaryPending | Role::Primary => self.tick_lead(ctx),
+        }
+    }
+
+    /// Whether anything is under way that shall not wait for a heartbeat.
+    pub(super) fn is_busy(&self) -> bool {
+        if self.stirred {
+            return true;
+        }
+        match self.role {
+            Role::Empty => false,
+            Role::Learner | Role::PrimaryPending => true,
+            Role::Backup => !self.follow.spoke || self.held < self.log.last().seq,
+            Role::Primary => self.lead.as_ref().is_some_and(|lead| {
+                let last = self.log.last().seq;
+                lead.pending.is_some()
+                    || lead.hold
+                    || lead.progress.values().any(|it| !it.confirmed || it.reached() < last)
+            }),
         }
     }
 
@@ -401,6 +424,7 @@ impl Replica {
 
     pub(super) fn set_targets(&mut self, targets: Vec<ReplicaId>) {
         self.targets = targets;
+        self.stirred = true;
     }
 
     pub(super) fn epoch(&self) -> Epoch {

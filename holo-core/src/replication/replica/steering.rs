@@ -68,6 +68,8 @@ impl Replica {
                 note_failure(lead, learner, ctx);
             }
             lead.refused_at = Some(ctx.now);
+            lead.pleads = false;
+            self.try_commit(ctx);
         }
     }
 
@@ -83,6 +85,7 @@ impl Replica {
                 note_failure(lead, member, ctx);
             }
             ConfigChange::Remove(_) if !may_shrink(&self.claim.config) => {
+                lead.pleads = true;
                 lead.pleaded_at = Some(ctx.now);
             }
             _ => {}
@@ -111,16 +114,18 @@ impl Replica {
     }
 
     /// A silent in-sync member below what the class wants. The catalog agrees only when it knows its node to be gone;
-    /// then the rest can at least be read. Asked now and then, after everything else.
+    /// then the rest can at least be read. Asked now and then, after everything else, and not for a short silence:
+    /// until the answer nothing is acknowledged.
     fn last_resort(&self, ctx: &Context<'_>, lead: &Lead) -> Option<ConfigChange> {
         let pause = ctx.timers.propose_again.saturating_mul(4);
         if lead.pleaded_at.is_some_and(|at| ctx.now.since(at) < pause) {
             return None;
         }
+        let long = ctx.timers.take_over.saturating_mul(2);
         let silent = |id: &&ReplicaId| {
-            lead.progress.get(id).is_some_and(|progress| {
-                ctx.peers.silence(**id, progress.since, ctx.now) > ctx.timers.evict
-            })
+            lead.progress
+                .get(id)
+                .is_some_and(|progress| ctx.peers.silence(**id, progress.since, ctx.now) > long)
         };
         let member = self.claim.config.in_sync.iter().find(silent)?;
         Some(ConfigChange::Remove(*member))

@@ -137,3 +137,25 @@ fn a_primary_that_missed_an_epoch_begins_anew() {
     assert_eq!(cluster.summary(1).role, Role::Primary);
     assert!(cluster.reads(1));
 }
+
+/// Two members have an entry, the third has not; then the third is removed while the primary misses an epoch, in which
+/// the second may have cut the entry off for another primary's.
+fn commits_on_old_news(mutant: Mutant) -> bool {
+    let mut cluster = Cluster::with_mutant(3, 3, group(3, 1), mutant);
+    cluster.pass(300);
+    cluster.isolate(3);
+    cluster.propose(1, None, add(1)).unwrap();
+    assert_eq!(cluster.summary(1).commit, Seq(1));
+    cluster.isolate(2);
+    let mut config = cluster.config.as_ref().clone();
+    config.epoch = Epoch(3);
+    config.in_sync.retain(|member| *member != replica(3));
+    cluster.input(replica(1), Input::Config(claim(&Arc::new(config)))).unwrap();
+    cluster.summary(1).commit > Seq(1)
+}
+
+#[test]
+fn what_members_held_before_a_missed_epoch_is_asked_again() {
+    assert!(!commits_on_old_news(Mutant::None));
+    assert!(commits_on_old_news(Mutant::ContinueAcrossMissedEpochs), "the bug would show");
+}

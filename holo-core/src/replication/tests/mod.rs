@@ -14,8 +14,8 @@ use bytes::Bytes;
 
 use super::{
     Class, ConfigChange, ConfigClaim, ConfigVerifier, GroupConfig, GroupId, GroupSummary, Host,
-    Incarnation, Input, Message, NodeNumber, Output, Payload, PayloadId, Proposal, ReadGate,
-    ReplicaId, RequestKey, Role, SessionId, SnapshotId, Timers,
+    Incarnation, Input, Message, Mutant, NodeNumber, Output, Payload, PayloadId, Proposal,
+    ReadGate, ReplicaId, RequestKey, Role, SessionId, SnapshotId, Timers,
 };
 use crate::group::{Op, PageSpan, Seq, StagingId, Ticket, UpdateKind, apply_update};
 use crate::{
@@ -112,9 +112,16 @@ struct Cluster {
 impl Cluster {
     /// Nodes 1 to `nodes`, of which the first `in_sync` hold the group, and node 1 leads.
     fn new(nodes: u32, in_sync: u32, group: GroupId) -> Self {
+        Self::with_mutant(nodes, in_sync, group, Mutant::None)
+    }
+
+    fn with_mutant(nodes: u32, in_sync: u32, group: GroupId, mutant: Mutant) -> Self {
         let verifier: Arc<dyn ConfigVerifier> = Arc::new(EpochProof);
         let node = |n| {
-            let host = Host::new(replica(n), Timers::default(), Arc::clone(&verifier)).unwrap();
+            let (timers, verifier) = (Timers::default(), Arc::clone(&verifier));
+            timers.check().unwrap();
+            let host =
+                Host::danger_with_mutant_for_testing_only(replica(n), timers, verifier, mutant);
             let gate = ReadGate { epoch: Epoch(0), until: None };
             let node = Node {
                 host,

@@ -125,3 +125,21 @@ fn a_member_whose_node_is_known_to_be_gone_leaves_and_the_rest_can_be_read() {
     let refused = cluster.propose(1, None, add(1)).unwrap_err();
     assert_eq!(refused.code, ErrorCode::NoQuorum);
 }
+
+#[test]
+fn a_learner_that_lacks_bytes_which_nobody_has_gets_another_snapshot() {
+    let mut cluster = Cluster::new(2, 1, group(2, 1));
+    cluster.torn = usize::MAX;
+    cluster.want(&[1, 2]);
+    cluster.pass(200);
+    let bytes = payload(1, 1);
+    let ready = Input::PayloadReady { group: cluster.group, id: bytes.id };
+    cluster.input(replica(1), ready).unwrap();
+    cluster.propose_with(1, None, publish(1), Some(bytes)).unwrap();
+    cluster.torn = 0;
+    cluster.pass(1000);
+    assert_eq!((cluster.summary(2).has_base, cluster.summary(2).held), (true, Seq(1)));
+    assert_eq!(cluster.config.in_sync.len(), 1, "it holds less than is committed");
+    cluster.pass(4000);
+    assert_eq!(cluster.config.in_sync.len(), 2);
+}

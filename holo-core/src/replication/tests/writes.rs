@@ -114,6 +114,25 @@ fn a_second_try_with_its_own_bytes_gives_them_back() {
 }
 
 #[test]
+fn a_second_try_with_the_same_bytes_waits_for_the_first() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.pass(300);
+    cluster.isolate(2);
+    let ready = Input::PayloadReady { group: cluster.group, id: payload(1, 1).id };
+    cluster.input(replica(1), ready.clone()).unwrap();
+    let bytes = Some(payload(1, 1));
+    let first = cluster.propose_with(1, Some(key(1, 1)), publish(1), bytes).unwrap();
+    let second = cluster.propose_with(1, Some(key(1, 1)), publish(1), bytes).unwrap();
+    cluster.cut.clear();
+    cluster.pass(200);
+    cluster.input(replica(2), ready).unwrap();
+    cluster.pass(200);
+    assert_eq!(cluster.reply(1, first), Some(&Ok(Bytes::new())));
+    assert_eq!(cluster.reply(1, second), Some(&Ok(Bytes::new())));
+    assert_eq!(cluster.nodes[&replica(1)].published, [payload(1, 1).id]);
+}
+
+#[test]
 fn writes_stop_below_min_in_sync_and_reads_go_on() {
     let mut cluster = Cluster::new(2, 2, group(2, 2));
     cluster.pass(300);
