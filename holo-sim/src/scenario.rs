@@ -234,7 +234,7 @@ impl Scenario {
         let zone_count = rng.pick(&[1, 2, 3, 8]);
         let zones = std::array::from_fn(|_| u8::try_from(rng.below(zone_count)).unwrap_or(0));
         let lossy = rng.chance(600);
-        Self {
+        let mut scenario = Self {
             flavor,
             members,
             spares,
@@ -254,7 +254,28 @@ impl Scenario {
                 down_after: rng.pick(&[800, 1_500, 3_000]) * MILLISECOND,
             },
             heal_at: rng.between(2_500, 5_000) * MILLISECOND,
+        };
+        if flavor == Flavor::Handovers && rng.chance(500) {
+            scenario.keep_writes_under_way();
         }
+        scenario
+    }
+
+    /// Many writes on a slow and lossy network: whenever the primary changes, some replica lacks what another has.
+    fn keep_writes_under_way(&mut self) {
+        for class in &mut self.classes {
+            class.replicas = 3;
+        }
+        self.classes.dedup();
+        self.workload = Workload {
+            calls: 140,
+            depth: 4,
+            think: 5 * MILLISECOND,
+            read_per_mille: 200,
+            ..self.workload
+        };
+        self.weather.delay_span = 15 * MILLISECOND;
+        self.weather.loss_per_mille = self.weather.loss_per_mille.max(80);
     }
 }
 
