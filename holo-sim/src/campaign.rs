@@ -96,7 +96,7 @@ impl Campaign {
 
     fn run_one(&self, seed: u64, part: &mut Summary) {
         let report = run(seed, self.plant, false);
-        if seed % TWICE_EVERY == 0 {
+        if seed.is_multiple_of(TWICE_EVERY) {
             part.twice += 1;
             if run(seed, self.plant, false) != report {
                 part.unsteady.push(seed);

@@ -302,7 +302,7 @@ impl Catalog {
     }
 
     /// Says how many news there are; a follower that lags knows fewer.
-    fn answer(&mut self, env: &mut Env, node: usize, known: usize) {
+    fn answer(&self, env: &mut Env, node: usize, known: usize) {
         let lag = if env.healed { 0 } else { env.rng.below(env.scenario.catalog.follower_lag + 1) };
         let as_of = env.now.saturating_sub(lag);
         let newest = self.times.partition_point(|made| *made <= as_of);
@@ -384,7 +384,7 @@ impl Catalog {
     }
 
     /// Tells every node that there are news, as far as the network carries it.
-    fn spread(&mut self, env: &mut Env) {
+    fn spread(&self, env: &mut Env) {
         for node in 0..NODES_MAX {
             if self.current(node).is_some() {
                 self.answer(env, node, 0);

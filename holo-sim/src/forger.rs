@@ -51,7 +51,7 @@ fn forged_config(world: &mut World, group: usize, evil: ReplicaId) {
         ..(*claim.config).clone()
     };
     let proof = match world.rng.below(3) {
-        0 => claim.proof.clone(),
+        0 => claim.proof,
         1 => Bytes::new(),
         _ => Bytes::copy_from_slice(&world.rng.next().to_le_bytes()),
     };

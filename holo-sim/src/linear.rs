@@ -245,7 +245,7 @@ mod tests {
     fn many_calls_at_once_are_decided() {
         let adds: Vec<Call> = (0..10).map(|i| call(1, 99, Action::Add(1), i)).collect();
         assert_eq!(check(&adds), Verdict::Linearizable);
-        let mut lost = adds.clone();
+        let mut lost = adds;
         lost[9].seen = 8;
         assert_eq!(check(&lost), Verdict::Violated);
     }

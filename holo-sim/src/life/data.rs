@@ -29,7 +29,7 @@ impl Life {
     ) {
         match bulk {
             Bulk::Stage { id, value } => {
-                self.on_staged(env, group, id, Staged { value, is_ready: has_room })
+                self.on_staged(env, group, id, Staged { value, is_ready: has_room });
             }
             Bulk::WantPayload(id) => {
                 if let Some(Staged { value, .. }) = self.stores[group].staged.get(&id).copied() {

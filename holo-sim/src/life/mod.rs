@@ -262,7 +262,7 @@ impl Life {
         }
     }
 
-    fn send(&mut self, env: &mut Env, to: ReplicaId, message: Message) {
+    fn send(&self, env: &mut Env, to: ReplicaId, message: Message) {
         let node = node_index(to);
         if node >= NODES_MAX {
             return;

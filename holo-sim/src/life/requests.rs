@@ -50,7 +50,7 @@ impl Life {
         (config.primary != self.me).then(|| Outcome::Elsewhere(Some(node_index(config.primary))))
     }
 
-    fn begin_read(&mut self, env: &mut Env, request: Request) {
+    fn begin_read(&self, env: &mut Env, request: Request) {
         let group = request.element.group;
         let gate = self.stores[group].gate;
         if !gate.is_open(self.clock.at(env.now)) {
@@ -70,7 +70,7 @@ impl Life {
         }
     }
 
-    pub(super) fn finish_read(&mut self, env: &mut Env, read: ReadUnderWay) {
+    pub(super) fn finish_read(&self, env: &mut Env, read: ReadUnderWay) {
         let store = &self.stores[read.request.element.group];
         let value = store.values[read.request.element.index];
         let may = store.gate.epoch == read.epoch && store.gate.is_open(self.clock.at(env.now));

@@ -138,7 +138,7 @@ impl World {
         for (index, node) in nodes.iter_mut().enumerate().take(env.scenario.members) {
             node.start();
             if let Some(me) = catalog.current(index) {
-                node.begin(&mut env, me);
+                node.begin(&env, me);
             }
         }
         let clients =
@@ -313,7 +313,7 @@ impl World {
         self.nodes[node].start();
         let keeps = self.env.plant.is(holo_core::replication::Mutant::RestartKeepsIdentity);
         if let Some(me) = self.catalog.current(node).filter(|_| keeps) {
-            self.nodes[node].begin(&mut self.env, me);
+            self.nodes[node].begin(&self.env, me);
         }
         let boot = self.nodes[node].boot();
         self.env.queue.push(self.env.now, Event::Poll { node, boot });
