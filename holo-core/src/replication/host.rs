@@ -92,7 +92,7 @@ impl Host {
     /// # Errors
     ///
     /// Nothing has changed then. [`Input::Propose`]: [`ErrorCode::WrongNode`] when another replica is the primary,
-    /// [`ErrorCode::NotReady`] while a takeover is not finished, [`ErrorCode::NoQuorum`] when fewer replicas are in
+    /// [`ErrorCode::NotReady`] while a takeover is not finished or when the bytes are not staged here, [`ErrorCode::NoQuorum`] when fewer replicas are in
     /// sync than the class wants, [`ErrorCode::DataLost`] when the last copy is gone, [`ErrorCode::Overloaded`] when
     /// the log is full, [`ErrorCode::OutcomeUnknown`] for a request beyond its window or session,
     /// [`ErrorCode::InvalidArgument`], [`ErrorCode::TooLarge`] or [`ErrorCode::Malformed`] for an operation that

@@ -72,8 +72,9 @@ impl Replica {
             return Ok(());
         }
         if payload.is_some_and(|payload| !self.payloads.is_fresh(payload.id)) {
-            let message = "the bytes of the payload are not staged here, or already published";
-            return Err(Failure::new(ErrorCode::InvalidArgument, message));
+            // Another try of the same request may still succeed, so this is no refusal for good.
+            let message = "the bytes of the payload are not staged here any more, or published";
+            return Err(Failure::new(ErrorCode::NotReady, message).help("stage them again"));
         }
         let entry = Entry {
             epoch: self.epoch(),

@@ -70,7 +70,7 @@ fn a_replica_acknowledges_what_it_has_whole_and_fetches_what_it_lacks() {
     cluster.pass(300);
     let bytes = payload(1, 9);
     let early = cluster.propose_with(1, None, publish(9), Some(bytes)).unwrap_err();
-    assert_eq!(early.code, ErrorCode::InvalidArgument, "not staged here");
+    assert_eq!(early.code, ErrorCode::NotReady, "not staged here");
     let ready = Input::PayloadReady { group: cluster.group, id: bytes.id };
     cluster.input(replica(1), ready.clone()).unwrap();
     let ticket = cluster.propose_with(1, None, publish(9), Some(bytes)).unwrap();
