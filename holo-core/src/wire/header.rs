@@ -251,15 +251,15 @@ kinds! {
     CombineModule = 52, Client;
     /// `PeerBatch` -> `PeerBatch`: messages of the replication machines, both ways.
     Replicate = 64, Replication;
-    /// `BeatBatch` -> `BeatBatch`: beats and their echoes.
+    /// `PeerBatch` -> `PeerBatch`: beats and their echoes.
     Beat = 65, Membership;
     /// `StagePayload` and the bytes as bulk -> `Empty`: from a primary to a replica, before the operation.
     StagePayload = 66, Replication;
-    /// `FetchPayload` -> `PayloadHead` and the bytes as bulk: by a replica whose staged bytes were lost.
+    /// `FetchPayload` -> `StagePayload` and the bytes as bulk: by a replica whose staged bytes were lost.
     FetchPayload = 67, Replication;
     /// `SnapshotQuery` -> `SnapshotIndex`: shards and page digests of a frozen group.
     SnapshotIndex = 68, Repair;
-    /// `SnapshotPages` -> `SnapshotHead` and the pages as bulk.
+    /// `SnapshotPages` -> `Empty` and the pages as bulk.
     SnapshotPages = 69, Repair;
     /// Opaque to all but the catalog's driver.
     Raft = 80, Catalog;

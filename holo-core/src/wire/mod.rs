@@ -8,7 +8,7 @@ pub mod catalog;
 mod header;
 mod messages;
 mod payload;
-mod replication;
+pub mod replication;
 mod view;
 
 pub use header::{FrameHeader, HEADER_BYTES, Kind, Lane, WIRE_VERSION};

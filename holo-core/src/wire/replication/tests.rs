@@ -159,7 +159,8 @@ fn what_contradicts_itself_or_is_too_much_is_refused() {
     else {
         panic!("the first message is an append");
     };
-    let spoil: [(fn(&mut AppendBody), ErrorCode); 8] = [
+    type Spoil = fn(&mut AppendBody);
+    let spoil: [(Spoil, ErrorCode); 8] = [
         (|body| body.group = None, ErrorCode::Malformed),
         (|body| body.prev = None, ErrorCode::Malformed),
         (|body| body.prev = Some(PositionBody { epoch: 1, seq: u64::MAX }), ErrorCode::Malformed),
