@@ -99,21 +99,20 @@ def test_no_node_is_left_when_the_process_is_killed(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_interrupts_a_call_and_leaves_the_cluster_usable(cluster: hc.Cluster) -> None:
-    identity = cluster.environment()["HOLO_IDENTITY"]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.settimeout(60)
-
-        def interrupt() -> None:
-            # Its first packet says that the call is under way, however slow the machine is.
-            silent.recv(65_536)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        interrupter = threading.Thread(target=interrupt)
-        interrupter.start()
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.1", 0))
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
         with pytest.raises(KeyboardInterrupt):
-            hc.connect(f"127.0.0.1:{silent.getsockname()[1]}", identity=identity, connect_timeout=120)
-        interrupter.join()
+            hc.connect(
+                f"127.0.0.1:{silent.getsockname()[1]}",
+                identity=cluster.environment()["HOLO_IDENTITY"],
+                connect_timeout=60,
+            )
+    finally:
+        timer.cancel()
+        silent.close()
     assert cluster.arange(10).sum().item() == 45
 
 
