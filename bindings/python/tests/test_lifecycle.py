@@ -99,6 +99,8 @@ def test_no_node_is_left_when_the_process_is_killed(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_interrupts_a_call_and_leaves_the_cluster_usable(cluster: hc.Cluster) -> None:
+    # Whoever is started in the background ignores SIGINT, and Python then installs no handler.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     silent.bind(("127.0.0.1", 0))
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -113,6 +115,7 @@ def test_ctrl_c_interrupts_a_call_and_leaves_the_cluster_usable(cluster: hc.Clus
     finally:
         timer.cancel()
         silent.close()
+        signal.signal(signal.SIGINT, before)
     assert cluster.arange(10).sum().item() == 45
 
 
