@@ -287,28 +287,24 @@ impl<S: ReplicatedState> Inner<S> {
         let busy = CatalogError::Busy { waiting: PROPOSALS_WAITING_MAX };
         let Ok(_place) = self.waiting.try_acquire() else { return Err(busy) };
         let until = Instant::now() + deadline;
-        loop {
-            self.lead_by(until).await?;
-            let Ok(turn) = timeout_at(until, self.at_once.acquire()).await else {
-                return Err(if self.has_majority() { busy } else { self.no_quorum() });
-            };
-            let _turn = turn.map_err(|_closed| CatalogError::Stopped)?;
-            let written = self.raft.client_write(Command(command.clone()));
-            match timeout_at(until, written).await {
-                Ok(Ok(done)) => {
-                    let index = LogIndex(done.log_id.index);
-                    return Ok(Proposed { index, answer: done.data.0 });
-                }
-                // Refused before it was appended, or removed from the log again by the next leader.
-                Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {}
-                Ok(Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error)))) => {
-                    return Err(CatalogError::ChangeRefused { reason: error.to_string() });
-                }
-                Ok(Err(RaftError::Fatal(Fatal::Stopped))) | Err(_) => {
-                    return Err(self.outcome_unknown(deadline));
-                }
-                Ok(Err(RaftError::Fatal(error))) => return Err(self.fatal(&error)),
+        self.lead_by(until).await?;
+        let Ok(turn) = timeout_at(until, self.at_once.acquire()).await else {
+            return Err(if self.has_majority() { busy } else { self.no_quorum() });
+        };
+        let _turn = turn.map_err(|_closed| CatalogError::Stopped)?;
+        match timeout_at(until, self.raft.client_write(Command(command))).await {
+            Ok(Ok(done)) => {
+                let index = LogIndex(done.log_id.index);
+                Ok(Proposed { index, answer: done.data.0 })
             }
+            Ok(Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error)))) => {
+                Err(CatalogError::ChangeRefused { reason: error.to_string() })
+            }
+            // One that another leader removed from the log here may still be in a third voter's, who may lead later.
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))))
+            | Ok(Err(RaftError::Fatal(Fatal::Stopped)))
+            | Err(_) => Err(self.outcome_unknown(deadline)),
+            Ok(Err(RaftError::Fatal(error))) => Err(self.fatal(&error)),
         }
     }
 

@@ -106,7 +106,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        self.run(ErrorSubject::Vote, ErrorVerb::Read, Store::read_vote).await
+        let vote = self.run(ErrorSubject::Vote, ErrorVerb::Read, Store::read_vote).await?;
+        // The library would have a leader go on leading where it stood. It knows no longer how far it had agreed, and
+        // would answer a read without what it has acknowledged; so it stands for election like everybody else.
+        Ok(vote.map(|vote| Vote { committed: false, ..vote }))
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
@@ -135,12 +138,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate(&mut self, since: LogId) -> Result<(), StorageError> {
-        let write = move |store: &Store| store.truncate(since.index);
-        self.run(ErrorSubject::Logs, ErrorVerb::Delete, write).await
+        self.0.truncate(since.index);
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
+        // The library removes what a leader's snapshot holds while that snapshot is still being written.
         let write = move |store: &Store| store.purge(upto);
+        let saved = self.0.wait_snapshot(upto).await;
+        saved.map_err(|failure| io_error(ErrorSubject::Logs, ErrorVerb::Delete, &failure))?;
         self.run(ErrorSubject::Logs, ErrorVerb::Delete, write).await
     }
 }

@@ -16,6 +16,7 @@ use holo_core::{ErrorCode, Failure};
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use tokio::sync::watch;
 
 use crate::options::Options;
 use crate::raft::{Entry, LogId, Vote};
@@ -31,6 +32,8 @@ pub const FILE_NAME: &str = "catalog.redb";
 const FORMAT: u32 = 1;
 /// Memory that caches pages of the file.
 const CACHE_BYTES: usize = 16 << 20;
+
+type LogTable<'t> = redb::Table<'t, u64, &'static [u8]>;
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -53,8 +56,18 @@ pub(crate) struct Store {
     /// How far the log is known to be committed. A hint that saves time after a restart, so it is written along with
     /// whatever is written next.
     committed: Mutex<Option<LogId>>,
+    /// Entries from here on are no longer the log's, though the file still has them: see [`Store::truncate`].
+    cut: Mutex<Option<u64>>,
+    progress: watch::Sender<Progress>,
+}
+
+/// What those who wait for the file are told.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    /// Where the snapshot in the file ends.
+    snapshot: Option<LogId>,
     /// The first thing that went wrong, for those who only learn that something did.
-    failure: Mutex<Option<Failure>>,
+    failure: Option<Failure>,
 }
 
 /// First line of the file.
@@ -99,7 +112,8 @@ impl Store {
             database: RwLock::new(Some(database)),
             sealer: Sealer::new(options.at_rest_key.clone()).map_err(place)?,
             committed: Mutex::new(None),
-            failure: Mutex::new(None),
+            cut: Mutex::new(None),
+            progress: watch::Sender::default(),
         };
         store.identify(options).map_err(place)?;
         store.check().map_err(place)?;
@@ -118,12 +132,14 @@ impl Store {
 
     /// The first thing that went wrong with the file, if anything did.
     pub(crate) fn failure(&self) -> Option<Failure> {
-        self.failure.lock().clone()
+        self.progress.borrow().failure.clone()
     }
 
     /// Remembers `failure` as the reason why this voter stops.
     pub(crate) fn note(&self, failure: &Failure) {
-        self.failure.lock().get_or_insert_with(|| failure.clone());
+        self.progress.send_modify(|progress| {
+            progress.failure.get_or_insert_with(|| failure.clone());
+        });
     }
 
     pub(crate) fn save_vote(&self, vote: &Vote) -> Result<(), Failure> {
@@ -134,6 +150,23 @@ impl Store {
     pub(crate) fn read_vote(&self) -> Result<Option<Vote>, Failure> {
         let body = self.read_meta::<VoteBody>(VOTE)?;
         body.map(Vote::try_from).transpose().map_err(damaged)
+    }
+
+    /// Waits until the snapshot in the file ends at `upto` or later.
+    ///
+    /// # Errors
+    ///
+    /// The failure after which nothing is written any more.
+    pub(crate) async fn wait_snapshot(&self, upto: LogId) -> Result<(), Failure> {
+        let mut progress = self.progress.subscribe();
+        let there = |progress: &Progress| {
+            progress.failure.is_some() || progress.snapshot.is_some_and(|end| end >= upto)
+        };
+        // The sender is this file's own: the wait ends.
+        match progress.wait_for(there).await.map(|progress| progress.failure.clone()) {
+            Ok(Some(failure)) => Err(failure),
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     /// Remembers how far the log is committed.
@@ -149,9 +182,9 @@ impl Store {
         let purged = maybe_id(self.read_meta::<LogIdBody>(PURGED)?).map_err(damaged)?;
         let last = self.read(|transaction| {
             let table = transaction.open_table(LOG).map_err(broken)?;
-            let Some((index, stored)) = table.last().map_err(broken)? else {
-                return Ok(None);
-            };
+            let mut entries = table.range(..self.end()).map_err(broken)?;
+            let Some(last) = entries.next_back() else { return Ok(None) };
+            let (index, stored) = last.map_err(broken)?;
             self.open_entry(index.value(), stored.value()).map(|entry| Some(entry.log_id))
         })?;
         Ok(Bounds { purged, last: last.or(purged) })
@@ -169,6 +202,7 @@ impl Store {
             let table = transaction.open_table(LOG).map_err(broken)?;
             let mut entries = Vec::new();
             let mut left = budget;
+            let end = end.min(self.end()).max(start);
             for item in table.range(start..end).map_err(broken)? {
                 let (index, stored) = item.map_err(broken)?;
                 let stored = stored.value();
@@ -191,30 +225,41 @@ impl Store {
             sealed.push((index, self.sealer.seal(&log_place(index), &body)?));
         }
         self.write(|transaction| {
-            let mut table = transaction.open_table(LOG).map_err(broken)?;
+            let mut table = self.open_log(transaction)?;
             for (index, stored) in &sealed {
                 table.insert(index, stored.as_slice()).map_err(broken)?;
             }
             Ok(())
-        })
+        })?;
+        *self.cut.lock() = None;
+        Ok(())
     }
 
-    /// Removes the entries from `start` on.
-    pub(crate) fn truncate(&self, start: u64) -> Result<(), Failure> {
-        self.write(|transaction| {
-            let mut table = transaction.open_table(LOG).map_err(broken)?;
-            table.retain_in(start.., |_, _| false).map_err(broken)
-        })
+    /// Removes the entries from `start` on: at once for whoever reads, from the file together with the next change of
+    /// the log. Before a leader's snapshot replaces the log, entries of it that this voter has told others it has are
+    /// removed; until that snapshot is in the file, a crash must find them.
+    pub(crate) fn truncate(&self, start: u64) {
+        let mut cut = self.cut.lock();
+        *cut = Some(cut.map_or(start, |before| before.min(start)));
     }
 
-    /// Removes the entries up to and including `upto`, which a snapshot holds.
+    /// Removes the entries up to and including `upto`, which the snapshot in the file holds, and all others when they
+    /// are of terms before it.
     pub(crate) fn purge(&self, upto: LogId) -> Result<(), Failure> {
         let body = LogIdBody::from(&upto).encode_to_vec();
         self.write(|transaction| {
             self.put_meta(transaction, PURGED, &body)?;
-            let mut table = transaction.open_table(LOG).map_err(broken)?;
-            table.retain_in(..=upto.index, |_, _| false).map_err(broken)
-        })
+            let mut table = self.open_log(transaction)?;
+            let last = match table.last().map_err(broken)? {
+                Some((index, stored)) => Some(self.open_entry(index.value(), stored.value())?),
+                None => None,
+            };
+            let superseded = last.is_some_and(|last| last.log_id < upto);
+            let end = if superseded { u64::MAX } else { upto.index };
+            table.retain_in(..=end, |_, _| false).map_err(broken)
+        })?;
+        *self.cut.lock() = None;
+        Ok(())
     }
 
     /// Replaces the snapshot, unless there is a later one: a snapshot that was being taken here may end after one that
@@ -231,6 +276,7 @@ impl Store {
         }
         let body = description.encode_to_vec();
         let index = description.last.map(|last| last.index);
+        let last = maybe_id(description.last)?;
         let description = self.sealer.seal(&place("snapshot", DESCRIPTION), &body)?;
         let state = self.sealer.seal(&place("snapshot", STATE), state)?;
         self.write(|transaction| {
@@ -242,7 +288,9 @@ impl Store {
             table.insert(DESCRIPTION, description.as_slice()).map_err(broken)?;
             table.insert(STATE, state.as_slice()).map_err(broken)?;
             Ok(())
-        })
+        })?;
+        self.progress.send_modify(|progress| progress.snapshot = progress.snapshot.max(last));
+        Ok(())
     }
 
     pub(crate) fn read_snapshot(&self) -> Result<Option<(SnapshotMetaBody, Bytes)>, Failure> {
@@ -317,6 +365,7 @@ impl Store {
             Some(description) => description.checked().map_err(damaged)?.last_log_id,
             None => None,
         };
+        self.progress.send_modify(|progress| progress.snapshot = snapshot);
         if bounds.purged > snapshot {
             let message = "the log begins after the end of the snapshot";
             return Err(Failure::new(ErrorCode::Corrupt, message));
@@ -334,6 +383,20 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    /// Where the log ends at the latest.
+    fn end(&self) -> u64 {
+        self.cut.lock().unwrap_or(u64::MAX)
+    }
+
+    /// The log, to be changed; what was cut off is gone from it.
+    fn open_log<'t>(&self, transaction: &'t WriteTransaction) -> Result<LogTable<'t>, Failure> {
+        let mut table = transaction.open_table(LOG).map_err(broken)?;
+        if let Some(cut) = *self.cut.lock() {
+            table.retain_in(cut.., |_, _| false).map_err(broken)?;
+        }
+        Ok(table)
     }
 
     fn description(

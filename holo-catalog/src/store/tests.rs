@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
+use std::pin::pin;
 
+use futures_util::FutureExt;
 use openraft::StoredMembership;
 use openraft::testing::{StoreBuilder, Suite};
 
@@ -37,6 +39,8 @@ impl StoreBuilder<TypeConfig, LogStore, Machine<Count>, tempfile::TempDir> for B
         let mut options = Options::new(VoterId(0), directory.path());
         options.at_rest_key.clone_from(&self.0);
         let store = Store::open(&options).unwrap();
+        // The suite purges what no snapshot holds.
+        store.progress.send_modify(|progress| progress.snapshot = Some(id(u64::MAX, u64::MAX)));
         let cell = Arc::new(Cell::new(Count(0), Compaction::default().after_bytes));
         Ok((directory, LogStore(Arc::clone(&store)), Machine { cell, store }))
     }
@@ -107,15 +111,84 @@ fn what_was_written_is_there_after_a_restart() {
     }
 }
 
+/// A store of the file as it lies there while the process lives: never closed.
+fn crashed(directory: &Path) -> (tempfile::TempDir, Arc<Store>) {
+    let image = tempfile::tempdir().unwrap();
+    std::fs::copy(directory.join(FILE_NAME), image.path().join(FILE_NAME)).unwrap();
+    let store = Store::open(&Options::new(VoterId(1), image.path())).unwrap();
+    (image, store)
+}
+
+fn indexes(store: &Store) -> Vec<(u64, u64)> {
+    let entries = store.entries(0, u64::MAX, usize::MAX).unwrap();
+    entries.iter().map(|entry| (entry.log_id.leader_id.term, entry.log_id.index)).collect()
+}
+
 #[test]
 fn what_was_written_is_there_after_a_crash_at_any_write() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&Options::new(VoterId(1), directory.path())).unwrap();
     fill(&store);
-    // The file as it lies there while the process lives: never closed.
-    let image = tempfile::tempdir().unwrap();
-    std::fs::copy(directory.path().join(FILE_NAME), image.path().join(FILE_NAME)).unwrap();
-    assert_filled(&Store::open(&Options::new(VoterId(1), image.path())).unwrap());
+    assert_filled(&crashed(directory.path()).1);
+}
+
+#[test]
+fn what_was_cut_off_stays_in_the_file_until_something_takes_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&Options::new(VoterId(1), directory.path())).unwrap();
+    fill(&store);
+    store.truncate(12);
+    store.truncate(9);
+    store.truncate(15);
+    assert_eq!(indexes(&store), (5..9).map(|index| (1, index)).collect::<Vec<_>>());
+    assert_eq!(store.bounds().unwrap().last, Some(id(1, 8)));
+    // A vote, or a snapshot that was taken here, takes no place.
+    store.save_vote(&Vote::new(2, VoterId(2))).unwrap();
+    assert_eq!(crashed(directory.path()).1.bounds().unwrap().last, Some(id(1, 19)));
+
+    store.append(&[Entry { log_id: id(2, 9), ..command(9, b"other") }]).unwrap();
+    let (_image, again) = crashed(directory.path());
+    for store in [&store, &again] {
+        assert_eq!(indexes(store), [(1, 5), (1, 6), (1, 7), (1, 8), (2, 9)]);
+        assert_eq!(store.bounds().unwrap().last, Some(id(2, 9)));
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_a_snapshot_of_the_leader_replaces_goes_after_the_snapshot_came() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&Options::new(VoterId(1), directory.path())).unwrap();
+    fill(&store);
+    let meta = snapshot_meta(Some(id(3, 15)), members());
+    let description = SnapshotMetaBody::of(&meta, &[6; 3000]);
+
+    let mut log = LogStore(Arc::clone(&store));
+    openraft::storage::RaftLogStorage::truncate(&mut log, id(1, 5)).await.unwrap();
+    let mut purged = pin!(openraft::storage::RaftLogStorage::purge(&mut log, id(3, 15)));
+    assert!(purged.as_mut().now_or_never().is_none());
+    assert_filled(&crashed(directory.path()).1);
+
+    store.save_snapshot(&description, &[6; 3000]).unwrap();
+    purged.await.unwrap();
+    let (_image, again) = crashed(directory.path());
+    for store in [&store, &again] {
+        let bounds = store.bounds().unwrap();
+        assert_eq!((bounds.purged, bounds.last), (Some(id(3, 15)), Some(id(3, 15))));
+        // Not those behind its end either: they are of an earlier term.
+        assert_eq!(indexes(store), []);
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_snapshot_that_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&Options::new(VoterId(1), directory.path())).unwrap();
+    fill(&store);
+    let mut waiting = pin!(store.wait_snapshot(id(3, 15)));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    store.note(&Failure::new(ErrorCode::FileFailed, "no room"));
+    assert_eq!(waiting.await.unwrap_err().code, ErrorCode::FileFailed);
+    assert_filled(&crashed(directory.path()).1);
 }
 
 #[test]
