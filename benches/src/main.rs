@@ -4,8 +4,12 @@
 //! and, with `--json FILE`, the same figures for machines. Figures of one run are comparable with each other; those of
 //! different runs on shared machines are not.
 
+mod lab;
 mod placement;
+mod recovery;
 mod references;
+mod repair;
+mod replicas;
 mod report;
 mod timing;
 mod workloads;
@@ -13,7 +17,7 @@ mod workloads;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use holo_client::Cluster;
 use serde::Serialize;
 
@@ -36,9 +40,34 @@ struct Args {
     /// Seconds for which the nodes are left alone.
     #[arg(long, default_value_t = 10)]
     idle: u64,
+    /// How often a node is killed.
+    #[arg(long, default_value_t = 30)]
+    kills: usize,
     /// Balance and movement of placement to 10,000 nodes, too: takes a minute.
     #[arg(long)]
     placement: bool,
+    /// Only this; may be given several times. All but placement when it is not given.
+    #[arg(long, value_name = "PART")]
+    only: Vec<Part>,
+}
+
+/// Parts that can be measured by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Start, idling, transfers, expressions and calls with one copy.
+    Single,
+    /// What a second copy costs.
+    Copies,
+    /// Moving data off a node that is drained, and after one has died.
+    Repair,
+    /// kill -9 under load.
+    Recovery,
+}
+
+impl Args {
+    fn asks_for(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -54,21 +83,23 @@ async fn main() -> Result<()> {
     say("measuring what the machine can do ...");
     let references = References::measure(usize::try_from(args.elems)?)?;
     let mut rows = vec![memcpy_row(&references)];
-    let watch = Stopwatch::start();
-    let local = Cluster::local(args.nodes).await.context("local nodes")?;
-    let start = watch.seconds();
-    say("idle ...");
-    workloads::idle(&local, args.idle, &mut rows).await?;
-    rows.push(start_row(start));
-    say("bulk ...");
-    workloads::bulk(&local, &references, &mut rows).await?;
-    say("single elements and pages ...");
-    workloads::small(&local, &references, &mut rows).await?;
-    say("expressions ...");
-    workloads::compute(&local, &references, args.elems, &mut rows).await?;
-    say("calls ...");
-    workloads::calls(&local, &references, &mut rows).await?;
-    local.close().await?;
+    if args.asks_for(Part::Single) {
+        single(&args, &references, &mut rows).await?;
+    }
+    if args.asks_for(Part::Copies) {
+        say("two copies ...");
+        let local = Cluster::local(args.nodes).await.context("local nodes")?;
+        replicas::run(&local, &mut rows).await?;
+        local.close().await?;
+    }
+    if args.asks_for(Part::Repair) {
+        say("drain and repair ...");
+        repair::run(&references, &mut rows).await?;
+    }
+    if args.asks_for(Part::Recovery) {
+        say("kill -9 under load ...");
+        recovery::run(args.kills, &mut rows).await?;
+    }
     if args.placement {
         say("placement ...");
         rows.extend(placement::run());
@@ -79,6 +110,25 @@ async fn main() -> Result<()> {
         let json = serde_json::to_string_pretty(&Report { version: 1, cores, rows: &rows })?;
         std::fs::write(&path, json).with_context(|| path.display().to_string())?;
     }
+    Ok(())
+}
+
+/// What nodes and one client do with arrays of one copy.
+async fn single(args: &Args, references: &References, rows: &mut Vec<Row>) -> Result<()> {
+    let watch = Stopwatch::start();
+    let local = Cluster::local(args.nodes).await.context("local nodes")?;
+    rows.push(start_row(watch.seconds()));
+    say("idle ...");
+    workloads::idle(&local, args.idle, rows).await?;
+    say("bulk ...");
+    workloads::bulk(&local, references, rows).await?;
+    say("single elements and pages ...");
+    workloads::small(&local, references, rows).await?;
+    say("expressions ...");
+    workloads::compute(&local, references, args.elems, rows).await?;
+    say("calls ...");
+    workloads::calls(&local, references, rows).await?;
+    local.close().await?;
     Ok(())
 }
 

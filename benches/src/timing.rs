@@ -19,6 +19,12 @@ impl Stopwatch {
     }
 }
 
+/// Waits.
+#[expect(clippy::disallowed_methods, reason = "what is measured takes its own time")]
+pub(crate) async fn pause_ms(millis: u64) {
+    tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+}
+
 /// Seconds of the fastest of `rounds` runs.
 pub(crate) fn best_of(rounds: usize, mut run: impl FnMut()) -> f64 {
     let seconds = (0..rounds).map(|_| {

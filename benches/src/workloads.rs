@@ -7,7 +7,7 @@ use holo_client::{AnyArray, Cluster, DType, Progress, Unwatched};
 
 use crate::references::References;
 use crate::report::Row;
-use crate::timing::{Stopwatch, percentile};
+use crate::timing::{Stopwatch, pause_ms, percentile};
 
 /// Elements of a page of `float64`.
 const PAGE_ELEMS: u64 = 8192;
@@ -34,7 +34,8 @@ pub(crate) async fn bulk(
     rows: &mut Vec<Row>,
 ) -> Result<()> {
     let elems = (BULK_BYTES / 8) as u64;
-    let array = cluster.array("bench/bulk").shape([elems]).create_any(DType::F64).await?;
+    let array =
+        cluster.array("bench/bulk").shape([elems]).replicas(1).create_any(DType::F64).await?;
     let source: Vec<u8> = (0..BULK_BYTES / 8).flat_map(|i| (i as u64).to_le_bytes()).collect();
     let source = Bytes::from(source);
     let mut back = vec![1u8; BULK_BYTES];
@@ -66,7 +67,8 @@ pub(crate) async fn small(
     rows: &mut Vec<Row>,
 ) -> Result<()> {
     let elems = PAGE_ELEMS * 64 * 16;
-    let array = cluster.array("bench/small").shape([elems]).create_any(DType::F64).await?;
+    let array =
+        cluster.array("bench/small").shape([elems]).replicas(1).create_any(DType::F64).await?;
     cluster.expr("y = float64(i)").output("y", &array).run().await?;
 
     let get = latency(&array, elems, 1, 20_000).await?;
@@ -102,7 +104,8 @@ pub(crate) async fn compute(
     elems: u64,
     rows: &mut Vec<Row>,
 ) -> Result<()> {
-    let array = cluster.array("bench/quadratic").shape([elems]).create_any(DType::I64).await?;
+    let array =
+        cluster.array("bench/quadratic").shape([elems]).replicas(1).create_any(DType::I64).await?;
     let fill = cluster.expr("y = i*i + 3*i + 1").output("y", &array);
     let fill = best(async || Ok(fill.run().await.map(|_report| ())?)).await?;
     let sum = cluster.expr("sum(x)").input("x", &array);
@@ -123,7 +126,7 @@ pub(crate) async fn compute(
     ));
     rows.push(less("sum 100M int64", sum, "s", "native, 1 core", references.native_sum_s, 0.023));
 
-    let x = cluster.array("bench/x").shape([10_000_000]).create_any(DType::F32).await?;
+    let x = cluster.array("bench/x").shape([10_000_000]).replicas(1).create_any(DType::F32).await?;
     for name in ["bench/y", "bench/z"] {
         cluster.array(name).shape([10_000_000]).like("bench/x").create_any(DType::F32).await?;
     }
@@ -195,7 +198,7 @@ pub(crate) async fn calls(
 pub(crate) async fn idle(cluster: &Cluster, seconds: u64, rows: &mut Vec<Row>) -> Result<()> {
     let before = usage(cluster).await?;
     let watch = Stopwatch::start();
-    pause(seconds).await;
+    pause_ms(seconds * 1000).await;
     let after = usage(cluster).await?;
     let share = (after.0 - before.0) / 1e3 / watch.seconds() * 100.0;
     rows.push(less("idle CPU of 3 nodes", share, "% of a core", "", 0.0, 2.0));
@@ -271,12 +274,7 @@ fn closed_form(n: u64) -> i64 {
     low.cast_signed()
 }
 
-#[expect(clippy::disallowed_methods, reason = "idling is what is measured")]
-async fn pause(seconds: u64) {
-    tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
-}
-
-fn more(
+pub(crate) fn more(
     workload: &str,
     ours: f64,
     unit: &'static str,
@@ -288,7 +286,7 @@ fn more(
     Row { workload, ours, unit, more_is_better: true, reference, reference_value: value, target }
 }
 
-fn less(
+pub(crate) fn less(
     workload: &str,
     ours: f64,
     unit: &'static str,
@@ -300,11 +298,11 @@ fn less(
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn count(value: usize) -> f64 {
+pub(crate) fn count(value: usize) -> f64 {
     value as f64
 }
 
-fn gb(bytes: usize) -> f64 {
+pub(crate) fn gb(bytes: usize) -> f64 {
     count(bytes) / 1e9
 }
 

@@ -49,7 +49,8 @@ pub trait ControlLog: Send + Sync + 'static {
 
     /// Makes `voters` the voters: adds the new ones as learners, waits until they have caught up, then switches by way
     /// of a joint majority of old and new. A change that a dying leader left half-way is finished by the next one.
-    /// A leader that is not among `voters` steps down at the end.
+    /// Who votes no more stays a learner for a moment, so that it hears of it; then its membership ends. A leader that
+    /// is not among `voters` leads until then.
     ///
     /// # Errors
     ///
@@ -71,7 +72,8 @@ pub trait ControlLog: Send + Sync + 'static {
     /// Who leads and who votes, as far as is known here, and every change of it.
     fn standing(&self) -> watch::Receiver<Standing>;
 
-    /// The leader, when one is known that has not lost its majority.
+    /// The leader, when one is known that is in touch: this voter with a majority, or another one that this one has
+    /// heard of within the last two election timeouts.
     fn leader(&self) -> Option<VoterId>;
 
     /// Up to where the state here has applied the log, and every advance of it.

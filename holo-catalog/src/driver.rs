@@ -110,6 +110,7 @@ impl<S: ReplicatedState> Catalog<S> {
             contacts: Arc::clone(&contacts),
             standing: standing_sender,
             changing: Arc::clone(&changing),
+            timers,
         };
         tasks.spawn(follower.run());
         let receiver = Receiver::default();
@@ -245,7 +246,7 @@ impl<S: ReplicatedState> ControlLog for Catalog<S> {
 
     fn leader(&self) -> Option<VoterId> {
         let leader = self.inner.leader_in_name()?;
-        (leader != self.inner.me || self.inner.has_majority()).then_some(leader)
+        self.inner.leads_now(leader).then_some(leader)
     }
 
     fn applied(&self) -> watch::Receiver<LogIndex> {
@@ -332,10 +333,14 @@ impl<S: ReplicatedState> Inner<S> {
                 return Err(self.stopped());
             }
             match self.leader_in_name() {
+                Some(leader) if !self.leads_now(leader) && Instant::now() < until => {
+                    self.pause(until).await;
+                }
+                Some(leader) if !self.leads_now(leader) => return Err(self.no_quorum()),
                 Some(leader) if leader != self.me => {
                     return Err(CatalogError::NotLeader { leader });
                 }
-                Some(_) if self.has_majority() => return Ok(()),
+                Some(_) => return Ok(()),
                 _ if Instant::now() >= until => return Err(self.no_quorum()),
                 _ => self.pause(until).await,
             }
@@ -354,6 +359,16 @@ impl<S: ReplicatedState> Inner<S> {
     /// Who leads by the last election, though it may have lost its majority since.
     pub(crate) fn leader_in_name(&self) -> Option<VoterId> {
         self.raft.metrics().borrow().current_leader
+    }
+
+    /// Whether the leader by the last election is in touch: this one with a majority, another one with this one. Who
+    /// votes no more never stands for election, and would believe in a dead leader for ever.
+    fn leads_now(&self, leader: VoterId) -> bool {
+        if leader == self.me {
+            return self.has_majority();
+        }
+        let window = self.timers.answering_window();
+        self.contacts.answering([leader], self.me, window).contains(&leader)
     }
 
     fn members(&self) -> BTreeSet<VoterId> {

@@ -66,6 +66,7 @@
 //! What commands mean and who may propose them (`holo_core::catalog`), connections (`holo-net`), and who becomes a
 //! voter (`holo-node`). No page and no single call of a client goes through the catalog.
 
+mod appends;
 mod contacts;
 mod control_log;
 mod driver;

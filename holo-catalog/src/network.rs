@@ -17,6 +17,7 @@ use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::SnapshotResponse;
 use prost::Message;
 
+use crate::appends::Appends;
 use crate::contacts::Contacts;
 use crate::raft::{AppendReply, AppendRequest, Snapshot, TypeConfig, Vote, VoteReply, VoteRequest};
 use crate::wire::convert::{malformed, needed};
@@ -26,6 +27,8 @@ use crate::wire::{
 };
 use crate::{Transport, VoterId};
 
+/// How many heartbeats an append may take. The library gives up waiting after one, and asks again for the same.
+const APPEND_HEARTBEATS: u32 = 5;
 /// Pieces of a snapshot that may fail one after the other before the sender starts anew later.
 const PIECE_FAILURES_MAX: u32 = 3;
 
@@ -44,27 +47,67 @@ pub(crate) struct Peers {
 pub(crate) struct Peer {
     to: VoterId,
     peers: Peers,
+    appends: Appends,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: VoterId, _node: &EmptyNode) -> Peer {
-        Peer { to: target, peers: self.clone() }
+        Peer { to: target, peers: self.clone(), appends: Appends::default() }
     }
 }
 
 impl Peer {
     async fn call(&self, request: RaftRequest, deadline: Duration) -> Result<RaftReply, Failure> {
+        self.calling(&request, deadline)?.await
+    }
+
+    /// The call, which begins when it is polled and needs nothing of this voter any more.
+    fn calling(
+        &self,
+        request: &RaftRequest,
+        deadline: Duration,
+    ) -> Result<impl Future<Output = Result<RaftReply, Failure>> + Send + 'static, Failure> {
+        let (to, contacts) = (self.to, Arc::clone(&self.peers.contacts));
         let request = Bytes::from(request.encode_to_vec());
         if request.len() > limits::BODY_BYTES_MAX as usize {
-            let message = format!("a message of {} bytes to voter {}", request.len(), self.to);
+            let message = format!("a message of {} bytes to voter {to}", request.len());
             return Err(Failure::new(ErrorCode::TooLarge, message));
         }
-        let reply = self.peers.transport.call(self.to, request, deadline).await?;
-        let reply = RaftReply::decode_body(&reply)?;
-        self.peers.contacts.heard_of(self.to);
-        Ok(reply)
+        let call = self.peers.transport.call(to, request, deadline);
+        Ok(async move {
+            let reply = RaftReply::decode_body(&call.await?)?;
+            contacts.heard_of(to);
+            Ok(reply)
+        })
+    }
+
+    /// Begins an append, and gives its number.
+    fn begin_append(&mut self, rpc: &AppendRequest, heartbeat: Duration) -> Result<u64, Failure> {
+        let request = RaftRequest { append: Some(AppendBody::from(rpc)), ..Default::default() };
+        let call = self.calling(&request, heartbeat * APPEND_HEARTBEATS)?;
+        Ok(self.appends.begin(rpc, call))
+    }
+
+    async fn append(
+        &mut self,
+        rpc: &AppendRequest,
+        heartbeat: Duration,
+    ) -> Result<AppendReply, Failure> {
+        if rpc.entries.is_empty() {
+            let number = self.begin_append(rpc, heartbeat)?;
+            return self.appends.heartbeat_answer(number, rpc).await;
+        }
+        if !self.appends.covers(rpc) {
+            self.begin_append(rpc, heartbeat)?;
+        } else if !self.appends.is_answered() {
+            // Meanwhile the voter must hear that it is led.
+            let AppendRequest { vote, prev_log_id, leader_commit, .. } = *rpc;
+            let empty = AppendRequest { vote, prev_log_id, entries: Vec::new(), leader_commit };
+            self.begin_append(&empty, heartbeat)?;
+        }
+        self.appends.entries_answer(rpc).await
     }
 
     async fn send_snapshot(
@@ -120,18 +163,14 @@ impl RaftNetwork<TypeConfig> for Peer {
         rpc: AppendRequest,
         option: RPCOption,
     ) -> Result<AppendReply, RpcError> {
-        let request = RaftRequest { append: Some(AppendBody::from(&rpc)), ..Default::default() };
-        let reply = match self.call(request, option.hard_ttl()).await {
-            Ok(reply) => reply,
+        match self.append(&rpc, option.hard_ttl()).await {
+            Ok(reply) => Ok(reply),
             Err(failure) if failure.code == ErrorCode::TooLarge && rpc.entries.len() > 1 => {
                 let fewer = rpc.entries.len() as u64 / 2;
-                return Err(PayloadTooLarge::new_entries_hint(fewer).into());
+                Err(PayloadTooLarge::new_entries_hint(fewer).into())
             }
-            Err(failure) => return Err(Unreachable::new(&failure).into()),
-        };
-        let checked = needed(reply.append, "the reply to an append");
-        let checked = checked.and_then(|reply| reply.checked(&rpc));
-        checked.map_err(|failure| Unreachable::new(&failure).into())
+            Err(failure) => Err(Unreachable::new(&failure).into()),
+        }
     }
 
     async fn vote(&mut self, rpc: VoteRequest, option: RPCOption) -> Result<VoteReply, RpcError> {

@@ -13,7 +13,7 @@ pub struct Standing {
     pub leader: Option<VoterId>,
     /// Who votes, those of the old set and of the new one while a change is under way.
     pub voters: BTreeSet<VoterId>,
-    /// Who receives the log without a vote: voters to be.
+    /// Who receives the log without a vote: voters to be, and former ones that have not heard of it yet.
     pub learners: BTreeSet<VoterId>,
     /// Whether a change of voters is under way.
     pub changing: bool,

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::contacts::Contacts;
 use crate::control_log::{ReplicatedState, VoterId};
 use crate::driver::{Inner, Raft, why};
+use crate::options::Timers;
 use crate::raft::LogId;
 use crate::state::Cell;
 use crate::store::Store;
@@ -22,6 +23,9 @@ use crate::{CatalogError, Standing};
 
 /// How long a change that somebody else left half-way is left alone before it is tried to finish it again.
 const FINISH_PAUSE: Duration = Duration::from_secs(1);
+
+/// How far each member has the leader's log.
+type Replication = Option<BTreeMap<VoterId, Option<LogId>>>;
 
 type WriteError = RaftError<VoterId, ClientWriteError<VoterId, EmptyNode>>;
 
@@ -41,17 +45,21 @@ impl<S: ReplicatedState> Inner<S> {
             let reason = "another change of them is under way".to_owned();
             return Err(CatalogError::ChangeRefused { reason });
         };
-        let members: BTreeSet<VoterId> = {
+        let (present, learners): (BTreeSet<VoterId>, BTreeSet<VoterId>) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow();
-            metrics.membership_config.nodes().map(|(member, _)| *member).collect()
+            let members = metrics.membership_config.membership();
+            (members.voter_ids().collect(), members.learner_ids().collect())
         };
-        let new: BTreeSet<VoterId> = voters.difference(&members).copied().collect();
-        if let Err(error) = self.teach(&voters, &new, deadline, until).await {
+        // Those of an earlier change that nobody wants any more: members are few.
+        self.unteach(learners.difference(&voters).copied().collect()).await;
+        let new: BTreeSet<VoterId> = voters.difference(&present).copied().collect();
+        if let Err(error) = self.teach(&new, deadline, until).await {
             self.unteach(new).await;
             return Err(error);
         }
-        let changed = self.raft.change_membership(voters, false);
+        // Who votes no more stays a learner until it has heard so: see `Follower::dismiss_learners`.
+        let changed = self.raft.change_membership(voters, true);
         match timeout_at(until, changed).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(self.write_error(error)),
@@ -59,10 +67,9 @@ impl<S: ReplicatedState> Inner<S> {
         }
     }
 
-    /// Adds the `new` ones as learners and waits until all of `voters` have the log up to that.
+    /// Adds the `new` ones as learners and waits until they have the log up to that.
     async fn teach(
         &self,
-        voters: &BTreeSet<VoterId>,
         new: &BTreeSet<VoterId>,
         deadline: Duration,
         until: Instant,
@@ -73,12 +80,9 @@ impl<S: ReplicatedState> Inner<S> {
             let added = added.map_err(|_elapsed| self.no_quorum())?;
             wanted = added.map_err(|error| self.write_error(error))?.log_id.index;
         }
-        for voter in new.iter().filter(|voter| voters.contains(voter)) {
+        for voter in new {
             let mut metrics = self.raft.metrics();
-            let has = |replication: &Option<BTreeMap<VoterId, Option<LogId>>>| {
-                let matching = replication.as_ref().and_then(|all| all.get(voter).copied());
-                matching.flatten().map_or(0, |id| id.index)
-            };
+            let has = |replication: &Replication| reached(replication, *voter);
             let caught_up = metrics.wait_for(|metrics| {
                 metrics.running_state.is_err()
                     || metrics.current_leader != Some(self.me)
@@ -138,6 +142,7 @@ pub(crate) struct Follower<S> {
     pub(crate) contacts: Arc<Contacts>,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) timers: Timers,
 }
 
 impl<S: ReplicatedState> Follower<S> {
@@ -146,7 +151,9 @@ impl<S: ReplicatedState> Follower<S> {
         let mut metrics = self.raft.server_metrics();
         loop {
             let standing = standing(&metrics.borrow_and_update());
-            let half_way = standing.changing && standing.leader == Some(self.me);
+            let leads = standing.leader == Some(self.me);
+            let half_way = standing.changing && leads;
+            let teaches = !standing.changing && !standing.learners.is_empty() && leads;
             self.publish(standing);
             let changed = tokio::select! {
                 changed = metrics.changed() => changed,
@@ -157,6 +164,7 @@ impl<S: ReplicatedState> Follower<S> {
                     Ok(())
                 }
                 () = self.finish_change(), if half_way => Ok(()),
+                () = self.dismiss_learners(), if teaches => Ok(()),
             };
             if changed.is_err() {
                 break;
@@ -196,13 +204,64 @@ impl<S: ReplicatedState> Follower<S> {
         };
         let Some(goal) = goal else { return };
         tracing::info!(me = self.me.0, voters = ?goal, "finishing a change of catalog voters");
-        if let Err(error) = self.raft.change_membership(goal, false).await {
+        if let Err(error) = self.raft.change_membership(goal, true).await {
             tracing::info!(me = self.me.0, %error, "the change of catalog voters is not finished");
             let mut metrics = self.raft.server_metrics();
             metrics.mark_unchanged();
             // Again when something changed, or after a while.
             drop(timeout(FINISH_PAUSE, metrics.changed()).await);
         }
+    }
+
+    /// Ends the membership of learners that nobody makes voters: mostly former voters, once they have heard that they
+    /// vote no more. Who has not would take itself for a voter without a leader.
+    async fn dismiss_learners(&self) {
+        // Long enough for what the leader's node has agreed on after the change to reach them, too.
+        let (until_least, until_most) = {
+            let now = Instant::now();
+            (now + self.timers.answering_window(), now + self.timers.answering_window() * 5)
+        };
+        loop {
+            // A heartbeat brings them what is committed.
+            let pause = self.timers.heartbeat;
+            drop(timeout(pause, std::future::pending::<()>()).await);
+            let now = Instant::now();
+            if now >= until_most || (now >= until_least && self.learners_know()) {
+                break;
+            }
+        }
+        // Whoever changes the voters now uses them or ends their membership itself.
+        let Ok(_guard) = self.changing.try_lock() else { return };
+        let learners: BTreeSet<VoterId> = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow();
+            let members = metrics.membership_config.membership();
+            let settled = members.get_joint_config().len() == 1;
+            let leads = metrics.current_leader == Some(self.me);
+            members.learner_ids().filter(|_| settled && leads).collect()
+        };
+        if learners.is_empty() {
+            return;
+        }
+        tracing::info!(me = self.me.0, ?learners, "members that vote no more are dismissed");
+        let removed = self.raft.change_membership(ChangeMembers::RemoveNodes(learners), false);
+        match timeout(self.timers.answering_window(), removed).await {
+            Ok(Ok(_)) => {}
+            // Tried again, here or by the next leader.
+            Ok(Err(error)) => tracing::info!(%error, "learners of the catalog stay"),
+            Err(_) => tracing::info!("learners of the catalog stay: no majority answered"),
+        }
+    }
+
+    /// Whether every learner that answers has the log up to the members of now.
+    fn learners_know(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let settled = metrics.membership_config.log_id().map_or(0, |id| id.index);
+        let learners: Vec<VoterId> = metrics.membership_config.membership().learner_ids().collect();
+        let window = self.timers.answering_window();
+        let mut answering = self.contacts.answering(learners, self.me, window).into_iter();
+        answering.all(|it| it == self.me || reached(&metrics.replication, it) >= settled)
     }
 
     fn end(&self) {
@@ -220,6 +279,12 @@ impl<S: ReplicatedState> Follower<S> {
             standing.leader = None;
         });
     }
+}
+
+/// Up to where a member has the leader's log.
+fn reached(replication: &Replication, member: VoterId) -> u64 {
+    let matching = replication.as_ref().and_then(|all| all.get(&member).copied());
+    matching.flatten().map_or(0, |id| id.index)
 }
 
 pub(crate) fn standing(metrics: &RaftServerMetrics<VoterId, EmptyNode>) -> Standing {

@@ -8,13 +8,23 @@ mod demo;
 mod dev;
 mod drain;
 mod gpu_worker;
+mod init;
+mod join;
+mod leave;
+mod node;
+mod principal;
+mod ring;
 mod run;
 mod shutdown;
 mod status;
+mod ticket;
 mod version;
+
+use std::path::Path;
 
 use holo_client::Cluster;
 use holo_core::{ErrorCode, Failure};
+use holo_node::{Config, NodeSettings};
 
 use crate::output::Output;
 use crate::settings::{Flags, Settings};
@@ -26,6 +36,8 @@ pub(crate) use gpu_worker::run as gpu_worker;
 pub(crate) enum Command {
     Demo(demo::Args),
     Dev(dev::Args),
+    Init(init::Args),
+    Join(join::Args),
     Agent(agent::Args),
     Status(status::Args),
     #[command(visible_alias = "alloc", alias = "ALLOCATE")]
@@ -33,14 +45,27 @@ pub(crate) enum Command {
     Array(array::Args),
     #[command(alias = "RUN")]
     Run(run::Args),
+    Node(node::Args),
     #[command(alias = "DRAIN")]
     Drain(drain::Args),
+    Undrain(drain::UndrainArgs),
+    Ring(ring::Args),
+    Ticket(ticket::Args),
+    Principal(principal::Args),
+    Leave(leave::Args),
     #[command(alias = "SHUTDOWN")]
     Shutdown(shutdown::Args),
     Version(version::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     GpuWorker(gpu_worker::Args),
+}
+
+impl Command {
+    /// Whether it runs a node, and starts its log itself.
+    pub(crate) fn runs_a_node(&self) -> bool {
+        matches!(self, Self::Agent(_) | Self::Init(_) | Self::Join(_))
+    }
 }
 
 /// What every command gets.
@@ -57,6 +82,18 @@ impl Context {
     pub(crate) async fn connect(&self) -> Result<Cluster, Failure> {
         Settings::resolve(&self.flags)?.connect().await
     }
+
+    /// The same; what nobody said comes from the directory of a node on this machine.
+    pub(crate) async fn connect_beside(&self, dir: Option<&Path>) -> Result<Cluster, Failure> {
+        let settings = Settings::resolve(&self.flags)?;
+        match dir {
+            Some(dir) => {
+                let config = Config::load(dir, &NodeSettings::default())?;
+                settings.beside(&config.advertise, dir).connect().await
+            }
+            None => settings.connect().await,
+        }
+    }
 }
 
 /// Runs a command to its end.
@@ -69,12 +106,20 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failu
     match command {
         Command::Demo(args) => Box::pin(demo::run(args, context)).await,
         Command::Dev(args) => Box::pin(dev::run(args, context)).await,
+        Command::Init(args) => Box::pin(init::run(args, context)).await,
+        Command::Join(args) => Box::pin(join::run(args, context)).await,
         Command::Agent(args) => Box::pin(agent::run(args, context)).await,
         Command::Status(args) => Box::pin(status::run(args, context)).await,
         Command::Allocate(args) => Box::pin(allocate::run(args, context)).await,
         Command::Array(args) => Box::pin(array::run(args, context)).await,
         Command::Run(args) => Box::pin(run::run(args, context)).await,
+        Command::Node(args) => Box::pin(node::run(args, context)).await,
         Command::Drain(args) => Box::pin(drain::run(args, context)).await,
+        Command::Undrain(args) => Box::pin(drain::run_undrain(args, context)).await,
+        Command::Ring(args) => Box::pin(ring::run(args, context)).await,
+        Command::Ticket(args) => Box::pin(ticket::run(args, context)).await,
+        Command::Principal(args) => Box::pin(principal::run(args, context)).await,
+        Command::Leave(args) => Box::pin(leave::run(args, context)).await,
         Command::Shutdown(args) => Box::pin(shutdown::run(args, context)).await,
         Command::Version(args) => version::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),

@@ -7,6 +7,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::output::Output;
 
+/// What a node logs unless somebody says otherwise. openraft tells its usual steps as INFO and WARN and every voter that
+/// does not answer as ERROR, several times a second; what a person has to know of the catalog, our own crates tell.
+pub(crate) const NODE_DEFAULT: &str = "info,openraft=off";
+
 /// Logs from now on what `HOLO_LOG` asks for; without it what `otherwise` says, or nothing at all.
 ///
 /// # Errors

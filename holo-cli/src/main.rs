@@ -7,6 +7,7 @@ mod argument;
 mod clock;
 mod commands;
 mod logging;
+mod members;
 mod output;
 mod picture;
 mod processes;
@@ -35,6 +36,8 @@ use crate::output::{Format, Output};
 Examples:
   holo demo                                   see all of it in a minute
   holo dev                                    keep a cluster on this machine running
+  holo init --name lab --listen 10.0.0.1:7400 found a cluster; it prints the `holo join` line for the others
+  holo status --watch
   holo allocate demo/a --shape 1000000 --dtype float64
   holo run --expr 'sqrt(x*x + 1)' --in x=demo/a --out demo/b
   holo array get 'demo/b[0:10]'
@@ -69,7 +72,7 @@ struct Presentation {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(argument::whole_cluster(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -96,7 +99,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|source| {
             Failure::new(ErrorCode::Internal, format!("cannot start the async runtime: {source}"))
         })?;
-    if !matches!(command, Command::Agent(_)) {
+    if !command.runs_a_node() {
         logging::start(&context.output, None)?;
     }
     runtime.block_on(commands::run(command, context))

@@ -53,6 +53,26 @@ impl Output {
         self.format != Format::Table
     }
 
+    /// Whether a document goes on one line, so that there may be several.
+    pub(crate) fn is_jsonl(&self) -> bool {
+        self.format == Format::Jsonl
+    }
+
+    /// Whether somebody still reads stdout.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(*self.stdout.borrow(), Stdout::Open)
+    }
+
+    /// Whether what is shown again goes to where it was shown before.
+    pub(crate) fn redraws(&self) -> bool {
+        self.format == Format::Table && io::stdout().is_terminal()
+    }
+
+    /// Empties the screen.
+    pub(crate) fn clear_screen(&self) {
+        self.write("\x1b[H\x1b[2J");
+    }
+
     /// Whether stdout takes colour.
     pub(crate) fn color(&self) -> bool {
         self.color
@@ -65,20 +85,7 @@ impl Output {
 
     /// Prints data; a newline is added.
     pub(crate) fn data(&self, text: &str) {
-        let mut stdout = self.stdout.borrow_mut();
-        if !matches!(*stdout, Stdout::Open) {
-            return;
-        }
-        let mut lock = io::stdout().lock();
-        let written = lock
-            .write_all(text.as_bytes())
-            .and_then(|()| lock.write_all(b"\n"))
-            .and_then(|()| lock.flush());
-        match written {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => *stdout = Stdout::Closed,
-            Err(error) => *stdout = Stdout::Failed(error),
-        }
+        self.write(&format!("{text}\n"));
     }
 
     /// Prints one JSON document with the version as its first field: indented for `-o json`, on one line for
@@ -141,6 +148,19 @@ impl Output {
             Stdout::Failed(error) => {
                 Err(Failure::new(ErrorCode::FileFailed, format!("cannot write to stdout: {error}")))
             }
+        }
+    }
+
+    fn write(&self, text: &str) {
+        let mut stdout = self.stdout.borrow_mut();
+        if !matches!(*stdout, Stdout::Open) {
+            return;
+        }
+        let mut lock = io::stdout().lock();
+        match lock.write_all(text.as_bytes()).and_then(|()| lock.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => *stdout = Stdout::Closed,
+            Err(error) => *stdout = Stdout::Failed(error),
         }
     }
 }

@@ -18,8 +18,8 @@ const COLORS: [u8; 6] = [36, 33, 35, 32, 34, 31];
 pub(crate) struct Ring {
     /// Shown in the middle.
     pub(crate) title: String,
-    /// Index into `members` of the first owner of each partition, in ring order.
-    pub(crate) owners: Vec<usize>,
+    /// Index into `members` of the primary of each partition, in ring order; nobody's where there is none.
+    pub(crate) owners: Vec<Option<usize>>,
     /// The nodes.
     pub(crate) members: Vec<Member>,
 }
@@ -31,8 +31,10 @@ pub(crate) struct Member {
     pub(crate) name: String,
     /// A few digits of its id.
     pub(crate) id: String,
-    /// Shards that it holds.
-    pub(crate) shards: u64,
+    /// Partitions that it holds a backup of.
+    pub(crate) backups: usize,
+    /// Shards that it holds; unknown when it did not answer.
+    pub(crate) shards: Option<u64>,
     /// Bytes of its page frames in use.
     pub(crate) bytes: u64,
 }
@@ -54,21 +56,9 @@ impl Ring {
         rows.collect::<Vec<_>>().join("\n")
     }
 
-    /// Partitions whose first owner is `member`.
+    /// Partitions whose primary is `member`.
     fn partitions(&self, member: usize) -> usize {
-        self.owners.iter().filter(|owner| **owner == member).count()
-    }
-
-    /// Runs of neighbouring partitions with one first owner, around the ring.
-    fn arcs(&self, member: usize) -> usize {
-        let before = self.owners.iter().cycle().skip(self.owners.len().saturating_sub(1));
-        let starts = self
-            .owners
-            .iter()
-            .zip(before)
-            .filter(|(owner, before)| **owner == member && **before != member)
-            .count();
-        if starts == 0 && self.partitions(member) > 0 { 1 } else { starts }
+        self.owners.iter().filter(|owner| **owner == Some(member)).count()
     }
 
     fn circle(&self, color: bool) -> Vec<String> {
@@ -103,7 +93,7 @@ impl Ring {
     }
 
     /// A row of the circle with `text` centred inside it.
-    fn with_text(&self, cells: &[Option<usize>], text: &str, color: bool) -> String {
+    fn with_text(&self, cells: &[Option<Option<usize>>], text: &str, color: bool) -> String {
         let room = cells.len().saturating_sub(6);
         let text: String = text.chars().take(room).collect();
         let start = (cells.len() - text.chars().count()) / 2;
@@ -132,17 +122,23 @@ impl Ring {
             let name = format!("{:widest$}", member.name);
             lines.push(format!(
                 "{} {name} {}  {bar}{rest} {:4.1}%",
-                mark(index, color),
+                mark(Some(index), color),
                 member.id,
                 share * 100.0
             ));
+            let held = match member.shards {
+                Some(shards) => format!(
+                    "{}, {}",
+                    quantity::counted(shards, "shard"),
+                    quantity::bytes(member.bytes)
+                ),
+                None => "does not answer".to_owned(),
+            };
             lines.push(format!(
-                "  {:widest$} {} in {}, {}, {}",
+                "  {:widest$} primary of {}, backup of {}; {held}",
                 "",
-                quantity::counted(partitions as u64, "partition"),
-                quantity::counted(self.arcs(index) as u64, "arc"),
-                quantity::counted(member.shards, "shard"),
-                quantity::bytes(member.bytes),
+                quantity::count(partitions as u64),
+                quantity::count(member.backups as u64),
             ));
         }
         lines
@@ -157,8 +153,9 @@ fn circle_width() -> usize {
     to_cell(HALF_COLUMNS * 2.0) + 1
 }
 
-/// The letter of a node: A to Z, then from the start again.
-fn mark(member: usize, color: bool) -> String {
+/// The letter of a node: A to Z, then from the start again; a dot for nobody.
+fn mark(member: Option<usize>, color: bool) -> String {
+    let Some(member) = member else { return "·".to_owned() };
     let letter = (b'A'..=b'Z').cycle().nth(member % 26).map_or('?', char::from);
     paint(&letter.to_string(), member, color)
 }
@@ -193,27 +190,36 @@ mod tests {
             .map(|index| Member {
                 name: format!("n{}", index + 1),
                 id: "0123abcd".to_owned(),
-                shards: 10,
+                backups: 2,
+                shards: Some(10),
                 bytes: 4096,
             })
             .collect();
-        Ring { title: "dev".to_owned(), owners: owners.to_vec(), members }
+        Ring {
+            title: "dev".to_owned(),
+            owners: owners.iter().copied().map(Some).collect(),
+            members,
+        }
     }
 
     #[test]
-    fn arcs_and_shares_are_counted_around_the_end_of_the_ring() {
-        let ring = ring(&[0, 0, 1, 1, 2, 0, 1, 0], 4);
+    fn what_nobody_holds_is_nobodys_share() {
+        let mut ring = ring(&[0, 0, 1, 1, 2, 0, 1, 0], 4);
         assert_eq!((0..4).map(|member| ring.partitions(member)).collect::<Vec<_>>(), [4, 3, 1, 0]);
-        assert_eq!((0..4).map(|member| ring.arcs(member)).collect::<Vec<_>>(), [2, 2, 1, 0]);
+        ring.owners = vec![None; 8];
+        ring.members[3].shards = None;
+        let picture = ring.draw(false);
+        assert_eq!(ring.partitions(0), 0);
+        assert!(picture.contains('·') && !picture.contains("100.0%"), "{picture}");
+        assert_eq!(picture.matches("does not answer").count(), 1, "{picture}");
     }
 
     #[test]
-    fn one_node_is_one_arc_and_the_whole_circle() {
+    fn one_node_is_the_whole_circle() {
         let ring = ring(&[0; 16], 1);
-        assert_eq!(ring.arcs(0), 1);
         let picture = ring.draw(false);
         assert!(picture.contains("100.0%"), "{picture}");
-        assert!(picture.contains("16 partitions in 1 arc, 10 shards"), "{picture}");
+        assert!(picture.contains("primary of 16, backup of 2; 10 shards, 4.0 KiB"), "{picture}");
         assert!(!ring.circle(false).concat().contains('B'), "{picture}");
     }
 

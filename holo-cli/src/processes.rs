@@ -4,6 +4,7 @@
 //! killed; it asks for SIGKILL when its parent dies (Linux); and dropping its handle kills it. Children have a process
 //! group of their own, so Ctrl-C in the terminal reaches us alone and we stop them in order.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -66,7 +67,8 @@ pub(crate) struct Death {
 }
 
 impl NodeProcesses {
-    /// Starts one node a config file and waits until all of them serve. Logs go beside the config files.
+    /// Starts a node with each of these config files and waits until all of them serve. Logs go beside the nodes'
+    /// directories.
     ///
     /// Must run on the main thread: the kernel ties the children to the thread that started them.
     ///
@@ -78,13 +80,20 @@ impl NodeProcesses {
             .map_err(|source| failed(format!("cannot find this program: {source}")))?;
         let mut starting = Vec::with_capacity(configs.len());
         for config in configs {
-            starting.push(Starting::spawn(&program, config)?);
+            let home = config.parent().unwrap_or(config);
+            starting.push(Starting::spawn(&program, home)?);
         }
         let mut nodes = Vec::with_capacity(starting.len());
         for node in starting {
             nodes.push(node.ready().await?);
         }
         Ok(Self { nodes })
+    }
+
+    /// The processes of the running nodes, by name.
+    pub(crate) fn pids(&self) -> BTreeMap<String, u32> {
+        let running = self.nodes.iter().filter(|node| !node.ended);
+        running.map(|node| (node.ready.name.clone(), node.pid)).collect()
     }
 
     /// Waits until a node ends by itself; for ever when none does or all have.
@@ -149,7 +158,7 @@ impl NodeProcess {
 }
 
 struct Starting {
-    config: PathBuf,
+    home: PathBuf,
     log: PathBuf,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -157,14 +166,14 @@ struct Starting {
 }
 
 impl Starting {
-    fn spawn(program: &Path, config: &Path) -> Result<Self, Failure> {
-        let log = config.with_extension("log");
+    fn spawn(program: &Path, home: &Path) -> Result<Self, Failure> {
+        let log = home.with_extension("log");
         let log_file = std::fs::File::create(&log)
             .map_err(|source| failed(format!("{}: {source}", log.display())))?;
         let mut command = Command::new(program);
         command
-            .args(["agent", "--supervised", "--config"])
-            .arg(config)
+            .args(["agent", "--supervised", "--dir"])
+            .arg(home)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log_file)
@@ -181,7 +190,7 @@ impl Starting {
             .spawn()
             .map_err(|source| failed(format!("cannot start {}: {source}", program.display())))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        Ok(Self { config: config.to_owned(), log, child, stdin, stdout })
+        Ok(Self { home: home.to_owned(), log, child, stdin, stdout })
     }
 
     async fn ready(mut self) -> Result<NodeProcess, Failure> {
@@ -206,7 +215,7 @@ impl Starting {
 
     /// Adds what the node itself said last.
     fn explain(&self, failure: Failure) -> Failure {
-        let failure = failure.context(self.config.display());
+        let failure = failure.context(self.home.display());
         match log_tail(&self.log) {
             Some(tail) => failure.help(format!("it said:\n{tail}")),
             None => failure,

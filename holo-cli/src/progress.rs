@@ -30,6 +30,15 @@ impl Progress {
         Self::new(output, ProgressBar::new(bytes), style, what)
     }
 
+    /// Work on things that are counted and whose number may change: see [`Self::at`].
+    pub(crate) fn items(output: &Output, what: &str, noun: &str) -> Self {
+        let template = format!("{{prefix}} [{{bar:30}}] {{pos}} of {{len}} {noun}, {{msg}}");
+        let style = ProgressStyle::with_template(&template).ok();
+        let bar = Self::new(output, ProgressBar::new(0), style, "");
+        bar.bar.set_prefix(what.to_owned());
+        bar
+    }
+
     fn new(output: &Output, bar: ProgressBar, style: Option<ProgressStyle>, what: &str) -> Self {
         bar.set_draw_target(ProgressDrawTarget::hidden());
         if let Some(style) = style {
@@ -42,6 +51,13 @@ impl Progress {
             bar.enable_steady_tick(TICK);
         }
         Self { bar }
+    }
+
+    /// So many of all are done; `words` say more about the rest.
+    pub(crate) fn at(&self, done: u64, all: u64, words: &str) {
+        self.bar.set_length(all);
+        self.bar.set_position(done);
+        self.bar.set_message(words.to_owned());
     }
 
     /// `bytes` more are done.

@@ -51,6 +51,22 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
+/// `1 copy`, `2 copies`.
+pub(crate) fn copies(number: u64) -> String {
+    if number == 1 { "1 copy".to_owned() } else { format!("{} copies", count(number)) }
+}
+
+/// Whole units, the next one up, for what is only about to be known: `1 s`, `13 s`, `4 min`, `3 h`, `2 days`.
+pub(crate) fn rough_duration(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    match seconds {
+        0..120 => format!("{} s", seconds.max(1)),
+        120..7200 => format!("{} min", seconds.div_ceil(60)),
+        7200..172_800 => format!("{} h", seconds.div_ceil(3600)),
+        _ => format!("{} days", seconds.div_ceil(86_400)),
+    }
+}
+
 /// Decimal gigabytes per second: `3.21 GB/s`; a dash when the time is too short to tell.
 pub(crate) fn rate(bytes: u64, time: Duration) -> String {
     let seconds = time.as_secs_f64();
@@ -119,6 +135,13 @@ mod tests {
         assert_eq!(duration(Duration::from_micros(850)), "850 us");
         assert_eq!(duration(Duration::from_millis(12)), "12.0 ms");
         assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
+        assert_eq!([copies(0), copies(1), copies(1200)], ["0 copies", "1 copy", "1,200 copies"]);
+        for (seconds, words) in
+            [(0, "1 s"), (119, "119 s"), (3590, "60 min"), (7201, "3 h"), (604_800, "7 days")]
+        {
+            assert_eq!(rough_duration(Duration::from_secs(seconds)), words);
+        }
+        assert_eq!(rough_duration(Duration::from_millis(12_300)), "13 s");
         assert_eq!(rate(2_000_000_000, Duration::from_secs(1)), "2.00 GB/s");
         assert_eq!(rate(1, Duration::ZERO), "-");
     }

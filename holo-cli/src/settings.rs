@@ -75,6 +75,23 @@ impl Settings {
         Ok(Self { addresses, identity: identity.or(file.identity), node_keys, timeout })
     }
 
+    /// How long one request may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Fills in what nobody said from the directory of a node: where it listens, and the operator's key if it is there.
+    pub(crate) fn beside(mut self, address: &str, dir: &Path) -> Self {
+        if self.addresses.is_empty() {
+            self.addresses.push(address.to_owned());
+        }
+        let operator = dir.join("client.identity");
+        if self.identity.is_none() && operator.is_file() {
+            self.identity = Some(operator);
+        }
+        self
+    }
+
     /// Connects to the cluster.
     ///
     /// # Errors
@@ -84,7 +101,7 @@ impl Settings {
     pub(crate) async fn connect(&self) -> Result<Cluster, Failure> {
         if self.addresses.is_empty() {
             return Err(Failure::new(ErrorCode::ConfigInvalid, "no cluster: HOLO_CLUSTER is not set").help(
-                "start one with `holo dev`, which prints the two `export` lines to use it, or give --cluster HOST:PORT",
+                "`holo init` and `holo dev` print the two `export` lines to use theirs; or give --cluster HOST:PORT",
             ));
         }
         let Some(identity) = &self.identity else {
@@ -92,7 +109,7 @@ impl Settings {
                 ErrorCode::ConfigInvalid,
                 "no identity: HOLO_IDENTITY is not set",
             )
-            .help("give --identity FILE; `holo dev` prints the one of its cluster"));
+            .help("give --identity FILE; `holo init` and `holo dev` print that of their cluster"));
         };
         let mut options = Options::new()
             .addresses_from(&self.addresses)

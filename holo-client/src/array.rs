@@ -2,21 +2,23 @@
 
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytemuck::Zeroable;
 use bytes::Bytes;
 
 use holo_core::expr::Reduction;
-use holo_core::wire::{Allocate, ArrayInfo, ArrayRef, Kind};
+use holo_core::group::UpdateKind;
+use holo_core::wire::{Allocate, ArrayInfo, ArrayRef, Kind, RequestKeyBody};
 use holo_core::{
     ArrayDescriptor, ArrayLayout, ArrayName, DType, ErrorCode, Scalar, Selection, Shape,
 };
 
+use crate::call::Call;
 use crate::retry::Effect;
-use crate::session::Target;
 use crate::transfer::{self, Source};
 use crate::{
-    Cluster, Element, Error, Expression, Progress, Result, SharedArray, Unwatched, strided,
+    Cluster, Element, Error, Expression, Progress, Result, SharedArray, Unwatched, atomic, strided,
 };
 
 /// A shared array of any dtype. Cheap to clone; the elements stay on the nodes.
@@ -79,6 +81,16 @@ impl AnyArray {
         &self.cluster
     }
 
+    /// The same array, whose calls each end within `limit` or fail with [`ErrorCode::DeadlineExceeded`]: all requests
+    /// of a call together, where otherwise each request has the time of [`Options`](crate::Options).
+    #[must_use]
+    pub fn with_deadline(&self, limit: Duration) -> Self {
+        Self {
+            cluster: self.cluster.with_deadline(limit),
+            descriptor: Arc::clone(&self.descriptor),
+        }
+    }
+
     /// The same array with elements of a Rust type.
     ///
     /// # Errors
@@ -114,8 +126,8 @@ impl AnyArray {
     ) -> Result<Vec<u8>> {
         let elems = self.range(range)?;
         let mut bytes = zeroed::<u8>(self.bytes_of(&elems)?)?;
-        transfer::read(self.cluster.session(), &self.descriptor, elems, &mut bytes, progress)
-            .await?;
+        let call = self.cluster.reading();
+        transfer::read(&call, &self.descriptor, elems, &mut bytes, progress).await?;
         Ok(bytes)
     }
 
@@ -132,7 +144,7 @@ impl AnyArray {
     ) -> Result<()> {
         let elems = self.range(range)?;
         self.check_len(&elems, dst.len())?;
-        transfer::read(self.cluster.session(), &self.descriptor, elems, dst, progress).await
+        transfer::read(&self.cluster.reading(), &self.descriptor, elems, dst, progress).await
     }
 
     /// Writes little-endian bytes of whole elements from the element `start` on.
@@ -157,7 +169,8 @@ impl AnyArray {
         bytes: &[u8],
         progress: &dyn Progress,
     ) -> Result<()> {
-        self.write_source(start, Source::Borrowed(bytes), progress).await
+        let call = self.cluster.changing();
+        self.write_source(&call, start, Source::Borrowed(bytes), progress).await
     }
 
     /// [`Self::write_bytes_with`] of bytes that are shared: nothing is copied.
@@ -171,7 +184,8 @@ impl AnyArray {
         bytes: Bytes,
         progress: &dyn Progress,
     ) -> Result<()> {
-        self.write_source(start, Source::Shared(bytes), progress).await
+        let call = self.cluster.changing();
+        self.write_source(&call, start, Source::Shared(bytes), progress).await
     }
 
     /// Reads the elements of a selection, packed in C order.
@@ -180,7 +194,7 @@ impl AnyArray {
     ///
     /// As [`Self::read_bytes`], and [`ErrorCode::TooLarge`] for a selection of very many separate pieces.
     pub async fn read_selection(&self, selection: &Selection) -> Result<Vec<u8>> {
-        strided::read(self, selection).await
+        strided::read(self, &self.cluster.reading(), selection).await
     }
 
     /// Writes packed C-order elements over a selection.
@@ -189,41 +203,68 @@ impl AnyArray {
     ///
     /// As [`Self::write_bytes`], and [`ErrorCode::TooLarge`] for a selection of very many separate pieces.
     pub async fn write_selection(&self, selection: &Selection, bytes: &[u8]) -> Result<()> {
-        strided::write(self, selection, bytes).await
+        strided::write(self, &self.cluster.changing(), selection, bytes).await
     }
 
-    /// Sets every element to one value, on the nodes that hold them.
+    /// Sets every element to one value; only the value travels.
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::DtypeMismatch`] when the value is of another dtype; those of [`Expression::run`].
+    /// [`ErrorCode::DtypeMismatch`] when the value is of another dtype; those of [`Self::write_bytes`].
     pub async fn fill(&self, value: Scalar) -> Result<()> {
-        if value.dtype() != self.dtype() {
-            let message =
-                format!("a {} for array {} of {}", value.dtype(), self.name(), self.dtype());
-            return Err(Error::new(ErrorCode::DtypeMismatch, message));
-        }
-        self.cluster.constant(value)?.output_array(self).run().await.map(drop)
+        self.fill_range(.., value).await
     }
 
     /// Sets the elements of a range to one value.
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::DtypeMismatch`] when the value is of another dtype; those of [`Self::write_bytes`].
+    /// As [`Self::fill`], and [`ErrorCode::OutOfRange`].
     pub async fn fill_range(
         &self,
         range: impl RangeBounds<u64> + Send,
         value: Scalar,
     ) -> Result<()> {
         let elems = self.range(range)?;
-        if value.dtype() != self.dtype() {
-            let message = format!("a {} for array {}", value.dtype(), self.name());
-            return Err(Error::new(ErrorCode::DtypeMismatch, message));
+        self.check_dtype(value)?;
+        let (bytes, size) = (value.le_bytes(), self.dtype().size());
+        let call = self.cluster.changing();
+        transfer::fill(&call, &self.descriptor, elems, &bytes[..size]).await
+    }
+
+    /// Sets the elements of a selection to one value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::fill`], and [`ErrorCode::TooLarge`] for a selection of very many separate pieces.
+    pub async fn fill_selection(&self, selection: &Selection, value: Scalar) -> Result<()> {
+        self.check_dtype(value)?;
+        let (bytes, size) = (value.le_bytes(), self.dtype().size());
+        strided::fill(self, &self.cluster.changing(), selection, &bytes[..size]).await
+    }
+
+    /// Changes one element by a read-modify-write on the node that holds it, exactly once, and returns what it was.
+    ///
+    /// `expected` is for [`UpdateKind::CompareExchange`], and zero for all others.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::OutOfRange`], [`ErrorCode::DtypeMismatch`] for values of another dtype,
+    /// [`ErrorCode::InvalidArgument`] for an update that the dtype does not have;
+    /// [`ErrorCode::OutcomeUnknown`] when nobody knows any more whether it was done; those of the link.
+    pub async fn update(
+        &self,
+        index: u64,
+        kind: UpdateKind,
+        operand: Scalar,
+        expected: Option<Scalar>,
+    ) -> Result<Scalar> {
+        for value in [Some(operand), expected].into_iter().flatten() {
+            self.check_dtype(value)?;
         }
-        let (size, len) = (self.dtype().size(), self.bytes_of(&elems)?);
-        let source = Source::Repeated { element: value.le_bytes(), size, len };
-        self.write_source(elems.start, source, &Unwatched).await
+        let elems = self.range(index..index.saturating_add(1))?;
+        let call = self.cluster.changing();
+        atomic::update(&call, &self.descriptor, elems.start, kind, operand, expected).await
     }
 
     /// An expression in which `x` is this array.
@@ -265,6 +306,7 @@ impl AnyArray {
 
     pub(crate) async fn write_source(
         &self,
+        call: &Call<'_>,
         start: u64,
         source: Source<'_>,
         progress: &dyn Progress,
@@ -275,7 +317,7 @@ impl AnyArray {
             return Err(Error::new(ErrorCode::InvalidArgument, message));
         }
         let elems = self.range(start..start.saturating_add((source.len() / size) as u64))?;
-        transfer::write(self.cluster.session(), &self.descriptor, elems, source, progress).await
+        transfer::write(call, &self.descriptor, elems, source, progress).await
     }
 
     pub(crate) fn bytes_of(&self, elems: &Range<u64>) -> Result<usize> {
@@ -284,6 +326,14 @@ impl AnyArray {
             let message = format!("{bytes} bytes do not fit this machine's memory");
             Error::new(ErrorCode::TooLarge, message)
         })
+    }
+
+    fn check_dtype(&self, value: Scalar) -> Result<()> {
+        if value.dtype() == self.dtype() {
+            return Ok(());
+        }
+        let message = format!("a {} for array {} of {}", value.dtype(), self.name(), self.dtype());
+        Err(Error::new(ErrorCode::DtypeMismatch, message))
     }
 
     fn check_len(&self, elems: &Range<u64>, len: usize) -> Result<()> {
@@ -306,6 +356,7 @@ pub struct ArrayBuilder {
     shard_elems: u64,
     like: String,
     replicas: u32,
+    min_in_sync: u32,
 }
 
 impl ArrayBuilder {
@@ -317,6 +368,7 @@ impl ArrayBuilder {
             shard_elems: 0,
             like: String::new(),
             replicas: 0,
+            min_in_sync: 0,
         }
     }
 
@@ -338,9 +390,16 @@ impl ArrayBuilder {
         self
     }
 
-    /// Copies that the cluster keeps.
+    /// Copies that the cluster keeps, on as many nodes; 0 for the cluster's default, two where there are two nodes.
     pub fn replicas(mut self, copies: u32) -> Self {
         self.replicas = copies;
+        self
+    }
+
+    /// Copies that must be in sync for a write to be taken; 0 for the cluster's default. With fewer, reads go on and
+    /// writes wait.
+    pub fn min_in_sync(mut self, copies: u32) -> Self {
+        self.min_in_sync = copies;
         self
     }
 
@@ -370,6 +429,9 @@ impl ArrayBuilder {
             }
             None => self.cluster.open_any(&self.like).await?.layout().shape().clone(),
         };
+        let call = self.cluster.changing();
+        let (session, deadline) = (call.session(), call.deadline());
+        let key = session.keys().take(session, deadline).await?;
         let request = Allocate {
             name: name.as_str().to_owned(),
             shape: shape.dims().to_vec(),
@@ -377,13 +439,12 @@ impl ArrayBuilder {
             shard_elems: self.shard_elems,
             like: self.like,
             replicas: self.replicas,
-            min_in_sync: 0,
+            min_in_sync: self.min_in_sync,
+            token: token(&key.body()),
         };
-        let info: ArrayInfo = self
-            .cluster
-            .session()
-            .call(Target::Directory, Kind::Allocate, Effect::Once, &request)
-            .await?;
+        let info: ArrayInfo =
+            session.ask_any(Kind::Allocate, Effect::Keyed, &request, deadline).await?;
+        drop((key, call));
         Ok(AnyArray::new(self.cluster, ArrayDescriptor::try_from(info)?))
     }
 }
@@ -399,6 +460,15 @@ pub(crate) fn zeroed<T: Zeroable>(count: usize) -> Result<Vec<T>> {
         Error::new(ErrorCode::TooLarge, format!("no memory of this machine for {bytes} bytes"))
             .help("read a part of the array at a time")
     })
+}
+
+/// What tells a request that makes an array from all others: its key, which nobody else ever has.
+fn token(key: &RequestKeyBody) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&key.session.to_le_bytes()).update(&key.number.to_le_bytes());
+    let mut token = [0u8; 8];
+    hasher.finalize_xof().fill(&mut token);
+    u64::from_le_bytes(token).max(1)
 }
 
 /// Names an array on the wire.

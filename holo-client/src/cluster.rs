@@ -1,25 +1,34 @@
 //! The entry point: one cluster, as a client sees it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holo_core::expr::{Program, Reduction};
+use holo_core::placement::ClusterView;
 use holo_core::wire::{
     ArrayInfo, ArrayList, ArrayRef, Empty, Kind, NodeStatus, Shutdown, StatusQuery,
 };
-use holo_core::{ArrayDescriptor, ErrorCode, Failure, Member, Membership, NodeId, Scalar};
+use holo_core::{ArrayDescriptor, ErrorCode, Failure, Member, NodeId};
 
 use crate::array::reference;
+use crate::call::Call;
 use crate::retry::Effect;
-use crate::session::{Session, Target};
+use crate::session::Session;
+use crate::views::Target;
 use crate::{
     AnyArray, ArrayBuilder, Element, Error, Expression, LocalCluster, Options, Result, SharedArray,
     Task,
 };
 
+/// Time of a member that is down to answer.
+const DOWN_WITHIN: Duration = Duration::from_secs(1);
+
 /// A connected client. Cheap to clone; the connections close when the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     session: Arc<Session>,
+    /// How long a call may take, all its requests together.
+    limit: Option<Duration>,
 }
 
 impl Cluster {
@@ -31,7 +40,7 @@ impl Cluster {
     /// [`ErrorCode::ConfigInvalid`] without address or identity, [`ErrorCode::Unreachable`] when nobody answered in
     /// time, [`ErrorCode::ClusterMismatch`], [`ErrorCode::IdentityMismatch`], [`ErrorCode::Unauthenticated`].
     pub async fn connect(options: Options) -> Result<Self> {
-        Ok(Self { session: Arc::new(Session::open(options).await?) })
+        Ok(Self { session: Arc::new(Session::open(options).await?), limit: None })
     }
 
     /// Starts nodes on this machine, with fresh identities, and connects to them. They stop with the value that this
@@ -53,6 +62,32 @@ impl Cluster {
     /// As [`Self::local`].
     pub async fn local_with(nodes: usize, options: Options) -> Result<LocalCluster> {
         LocalCluster::start(nodes, options).await
+    }
+
+    /// The same cluster, on which each call ends within `limit` or fails with [`ErrorCode::DeadlineExceeded`]: all
+    /// requests of a call together, where otherwise each request has the time of [`Options`]. Arrays that come from it
+    /// keep to it, too.
+    #[must_use]
+    pub fn with_deadline(&self, limit: Duration) -> Self {
+        Self { session: Arc::clone(&self.session), limit: Some(limit) }
+    }
+
+    /// Waits until every change that this value, its clones and their arrays have begun so far has ended: writes,
+    /// updates, fills, runs, arrays made and removed. Whoever began one is told how it ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::DeadlineExceeded`] only with [`Self::with_deadline`].
+    pub async fn sync(&self) -> Result<()> {
+        let landed = self.session.flights().landed();
+        let Some(limit) = self.limit else {
+            landed.await;
+            return Ok(());
+        };
+        tokio::time::timeout(limit, landed).await.map_err(|_elapsed| {
+            let message = format!("changes are still under way after {limit:?}");
+            Error::new(ErrorCode::DeadlineExceeded, message)
+        })
     }
 
     /// Closes the connections of this value and all its clones, so that the nodes know at once. Later calls are refused.
@@ -82,9 +117,10 @@ impl Cluster {
     ///
     /// [`ErrorCode::NotFound`], [`ErrorCode::InvalidArgument`] for what is no name.
     pub async fn open_any(&self, name: &str) -> Result<AnyArray> {
+        let (reference, deadline) = (reference(name)?, self.reading().deadline());
         let info: ArrayInfo = self
             .session
-            .ask_any(Kind::ArrayInfo, &reference(name)?)
+            .ask_any(Kind::ArrayInfo, Effect::Read, &reference, deadline)
             .await
             .map_err(|failure| failure.context(format!("array {name}")))?;
         Ok(AnyArray::new(self.clone(), ArrayDescriptor::try_from(info)?))
@@ -109,7 +145,9 @@ impl Cluster {
     ///
     /// Those of the link.
     pub async fn arrays(&self) -> Result<Vec<AnyArray>> {
-        let list: ArrayList = self.session.ask_any(Kind::ArrayList, &Empty {}).await?;
+        let deadline = self.reading().deadline();
+        let list: ArrayList =
+            self.session.ask_any(Kind::ArrayList, Effect::Read, &Empty {}, deadline).await?;
         let arrays = list
             .arrays
             .into_iter()
@@ -123,40 +161,68 @@ impl Cluster {
     ///
     /// [`ErrorCode::NotFound`], [`ErrorCode::Denied`].
     pub async fn remove(&self, name: &str) -> Result<()> {
-        let Empty {} = self
-            .session
-            .call(Target::Directory, Kind::ArrayRemove, Effect::Once, &reference(name)?)
-            .await
-            .map_err(|failure| failure.context(format!("array {name}")))?;
+        // By id: the name may be another array's when an answer was lost and we ask again.
+        let found = self.open_any(name).await?;
+        match self.remove_id(found.descriptor().id.0).await {
+            // It was there a moment ago: an attempt whose answer was lost has removed it, or somebody else.
+            Err(failure) if failure.code == ErrorCode::NotFound => Ok(()),
+            removed => Ok(removed.map_err(|failure| failure.context(format!("array {name}")))?),
+        }
+    }
+
+    async fn remove_id(&self, id: u64) -> Result<(), Failure> {
+        let call = self.changing();
+        let array = ArrayRef { name: String::new(), id };
+        let (effect, deadline) = (Effect::Keyed, call.deadline());
+        let Empty {} = call.session().ask_any(Kind::ArrayRemove, effect, &array, deadline).await?;
         Ok(())
     }
 
     /// Removes an array that a call of ours made and could not fill, as well as that goes: the call's own error is the
     /// one to tell. By id: the name may be another array's by now.
     pub(crate) async fn take_back(&self, array: &AnyArray) {
-        let made = ArrayRef { name: String::new(), id: array.descriptor().id.0 };
-        let removed: Result<Empty, Failure> =
-            self.session.call(Target::Directory, Kind::ArrayRemove, Effect::Once, &made).await;
-        if let Err(failure) = removed {
+        if let Err(failure) = self.remove_id(array.descriptor().id.0).await {
             tracing::debug!(array = %array.name(), code = %failure.code, "an unfilled array stays");
         }
     }
 
-    /// The members and where each part of the ring lies, as of the last time that a node told us.
-    pub fn membership(&self) -> Arc<Membership> {
-        self.session.membership()
+    /// The members and who holds what, as of the last time that a node told us.
+    pub fn view(&self) -> Arc<ClusterView> {
+        self.session.view()
+    }
+
+    /// Asks the members for a newer view than the one that we have.
+    ///
+    /// # Errors
+    ///
+    /// Those of the link, when no member answers.
+    pub async fn refresh(&self) -> Result<Arc<ClusterView>> {
+        self.session.refresh(self.reading().deadline()).await?;
+        Ok(self.session.view())
     }
 
     /// The state of every member, asked of all at the same time; the order is the members'.
     pub async fn status(&self) -> Vec<MemberStatus> {
-        let membership = self.membership();
-        let asked = membership.members().iter().map(|member| async {
+        let view = self.view();
+        let asked = view.members().iter().map(|view| async {
+            let call = self.reading();
+            // One that the others do not hear either gets little time to prove them wrong.
+            let deadline = match view.up {
+                true => call.deadline(),
+                false => call.deadline_within(DOWN_WITHIN),
+            };
             let outcome = self
                 .session
-                .call(Target::Node(member.node), Kind::Status, Effect::Idempotent, &StatusQuery {})
+                .call(
+                    Target::Node(view.member.node),
+                    Kind::Status,
+                    Effect::Read,
+                    &StatusQuery {},
+                    deadline,
+                )
                 .await
                 .map_err(Error::from);
-            MemberStatus { member: member.clone(), outcome }
+            MemberStatus { member: view.member.clone(), outcome }
         });
         futures_util::future::join_all(asked).await
     }
@@ -165,13 +231,12 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::NotYet`] unless `now`, [`ErrorCode::Denied`], [`ErrorCode::NotFound`] for no member.
+    /// [`ErrorCode::DrainRefused`] unless `now` or the node holds nothing, [`ErrorCode::Denied`], [`ErrorCode::NotFound`] for
+    /// no member.
     pub async fn shutdown(&self, node: NodeId, now: bool) -> Result<()> {
-        let request = Shutdown { now };
-        let Empty {} = self
-            .session
-            .call(Target::Node(node), Kind::Shutdown, Effect::Idempotent, &request)
-            .await?;
+        let (target, request) = (Target::Node(node), Shutdown { now });
+        let (kind, deadline) = (Kind::Shutdown, self.reading().deadline());
+        let Empty {} = self.session.call(target, kind, Effect::Read, &request, deadline).await?;
         Ok(())
     }
 
@@ -190,13 +255,14 @@ impl Cluster {
         Task::new(self.clone(), module.into())
     }
 
-    pub(crate) fn session(&self) -> &Session {
-        &self.session
+    /// A call that changes nothing.
+    pub(crate) fn reading(&self) -> Call<'_> {
+        Call::reading(&self.session, self.limit)
     }
 
-    /// An expression that is the same value everywhere.
-    pub(crate) fn constant(&self, value: Scalar) -> Result<Expression, Failure> {
-        Ok(self.program(crate::expression::constant(value)?))
+    /// A call that changes something.
+    pub(crate) fn changing(&self) -> Call<'_> {
+        Call::changing(&self.session, self.limit)
     }
 
     /// An expression that reduces one array.

@@ -123,10 +123,6 @@ impl Expression {
         self
     }
 
-    pub(crate) fn output_array(self, array: &AnyArray) -> Self {
-        self.store_into(array)
-    }
-
     /// Says where the value goes. An array that does not exist is made like the first input.
     pub fn store_into(mut self, array: impl Into<Operand>) -> Self {
         self.output = Some((None, array.into()));
@@ -211,7 +207,7 @@ impl Expression {
             limits: self.limits,
             grants: Vec::new(),
         };
-        let mut report = run.everywhere(self.cluster.session()).await?;
+        let mut report = run.everywhere(&self.cluster.changing()).await?;
         report.outputs = run.outputs.iter().map(|(_, array)| array.name().to_owned()).collect();
         if let Some(reduction) = program.reduction() {
             let partials = std::mem::take(&mut report.partials);
@@ -346,11 +342,6 @@ impl Expression {
             made => Ok((made?, true)),
         }
     }
-}
-
-/// A program that is one value everywhere.
-pub(crate) fn constant(value: Scalar) -> Result<Program, Failure> {
-    Program::new(Vec::new(), vec![Op::Const(value)], NodeIndex(0), None)
 }
 
 /// A program that reduces one array.

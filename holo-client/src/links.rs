@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use holo_core::{ErrorCode, Failure, NodeId, PublicKey, Role};
 use holo_net::{Connection, Endpoint, Expected};
 
-use crate::session::Deadline;
+use crate::call::Deadline;
 
 /// A handshake that is under way, for all who wait for it.
 type Dialing = BoxFuture<'static, Result<Connection, Failure>>;
@@ -33,7 +33,7 @@ struct Slot {
     open: Option<Connection>,
     /// Weak: the handshake goes with the last one who waits for it.
     dialing: Option<WeakShared<Dialing>>,
-    /// It did not answer the last time that we wanted a connection.
+    /// It did not answer the last time that we wanted something of it.
     silent: bool,
 }
 
@@ -79,9 +79,19 @@ impl Links {
         })
     }
 
-    /// Whether a node did not answer the last time that we wanted a connection.
+    /// Whether a node did not answer the last time that we wanted something of it.
     pub(crate) fn is_silent(&self, node: NodeId) -> bool {
-        self.slots.change(node, |slot| slot.silent)
+        self.slots.lock().get(&node).is_some_and(|slot| slot.silent)
+    }
+
+    /// A node has not answered for a while: others are asked first.
+    pub(crate) fn doubt(&self, node: NodeId) {
+        self.slots.change(node, |slot| slot.silent = true);
+    }
+
+    /// A node has answered.
+    pub(crate) fn trust(&self, node: NodeId) {
+        self.slots.change(node, |slot| slot.silent = false);
     }
 
     fn begin(&self, node: NodeId, address: &str) -> Begun {

@@ -1,23 +1,31 @@
 //! Running one program on every node that holds a shard of its arrays, and what came of it.
+//!
+//! The shards are split by their primaries and each node is told exactly which ones to run. When a node dies or loses
+//! one of its shards meanwhile, a run whose outputs are none of its inputs goes on with what is missing, split by the
+//! newer view; a run in place fails, for nobody knows which elements it has changed.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use prost::Message;
 
-use holo_core::wire::{Kind, OperandBinding, RunReply, RunShards, ShardPartial};
-use holo_core::{
-    ArrayDescriptor, ErrorCode, Failure, Membership, NodeId, Scalar, ShardIndex, limits,
-};
+use holo_core::wire::{Decode, Kind, OperandBinding, RunReply, RunShards, ShardPartial};
+use holo_core::{ArrayDescriptor, ErrorCode, Failure, NodeId, Retry, Scalar, limits};
 
-use crate::retry::Effect;
-use crate::session::{Deadline, Session, Target};
+use crate::call::{Call, Deadline};
+use crate::modules::Module;
+use crate::retry::{Attempts, Effect};
+use crate::session::{Session, request, wait};
+use crate::shares::{ShardSpan, Share, joined, split};
 use crate::{AnyArray, Error, Result};
 
 /// What a node allows a task unless the caller asks for less.
 const RUN_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Time for the way there and back, beside the task's own.
 const RUN_TIME_MARGIN: Duration = Duration::from_secs(10);
+/// How long a node that lost a shard of a run in place may take to say how it ended, before it counts as gone.
+const FAREWELL: Duration = Duration::from_secs(2);
 const NANOS_PER_MILLI: u128 = 1_000_000;
 
 /// Where a program runs.
@@ -73,17 +81,17 @@ impl RunLimits {
     }
 
     /// How long we wait for a node that keeps its limits.
-    pub(crate) fn deadline(&self) -> Deadline {
+    pub(crate) fn waiting_time(&self) -> Duration {
         let time = if self.time.is_zero() { RUN_TIME_DEFAULT } else { self.time };
-        Deadline::after(time.saturating_add(RUN_TIME_MARGIN))
+        time.saturating_add(RUN_TIME_MARGIN)
     }
 }
 
-/// What runs: an encoded expression or a module that the nodes have.
+/// What runs: an encoded expression or a module.
 #[derive(Clone, Debug)]
 pub(crate) enum Code {
     Expression(Bytes),
-    Module(Vec<u8>),
+    Module(Module),
 }
 
 /// A program with its arrays.
@@ -98,28 +106,109 @@ pub(crate) struct Run {
     pub(crate) grants: Vec<String>,
 }
 
+/// A share and what its node said.
+type Ran = (Share, Result<RunReply, Failure>);
+
 impl Run {
-    /// Runs it on every primary of its index space, all at the same time.
+    /// Runs it on every primary of its index space, all at the same time, until every shard has been run.
     ///
-    /// When a node fails, the others have still done their shards.
-    pub(crate) async fn everywhere(&self, session: &Session) -> Result<RunReport> {
+    /// When a node fails for good, the others have still done their shards.
+    pub(crate) async fn everywhere(&self, call: &Call<'_>) -> Result<RunReport> {
         let space = self.space()?;
-        let started = clock();
-        let membership = session.membership();
-        let request = self.request(&membership);
-        let shares = shares(&membership, space);
-        let effect = self.effect();
+        let (session, started) = (call.session(), clock());
+        let deadline = call.deadline_within(self.limits.waiting_time());
+        let mut attempts = Attempts::new(self.effect());
+        let mut remaining = vec![ShardSpan { first: 0, count: space.layout.shards() }];
+        let mut done = Vec::new();
+        loop {
+            let round = self.round(session, space, &remaining, deadline, &mut attempts).await;
+            let failed = match round {
+                Ok(round) => {
+                    let failed = settle(round, &mut done, &mut remaining)?;
+                    failed.map(|failure| self.half_done(failure, &done))
+                }
+                Err(failure) => Some(failure),
+            };
+            let Some(failure) = failed else { break };
+            session.recover(&mut attempts, failure, deadline).await?;
+        }
+        Ok(RunReport::collect(done, started.elapsed()))
+    }
+
+    /// Sends every node its share of what remains and waits for all. An error comes before anything was sent.
+    async fn round(
+        &self,
+        session: &Session,
+        space: &ArrayDescriptor,
+        remaining: &[ShardSpan],
+        deadline: Deadline,
+        attempts: &mut Attempts,
+    ) -> Result<Vec<Ran>, Failure> {
+        let view = session.view();
+        let shares = split(&view, space, remaining)?;
+        if self.effect() == Effect::Parts {
+            // It starts only when every node of it can be reached: what has begun cannot be begun again.
+            let ready = shares.iter().map(|share| {
+                let work = self.reach(session, share, deadline);
+                session.watch_while(&share.route, |view| share.stays(view, space), work)
+            });
+            for outcome in join_all(ready).await {
+                outcome?;
+            }
+        }
+        attempts.sending();
         let asked = shares.iter().map(|share| async {
-            let target = Target::Node(share.node);
-            let deadline = self.limits.deadline();
-            let reply: RunReply = session
-                .call_until(target, Kind::RunShards, effect, &request, deadline)
+            self.run_share(session, space, share, view.version(), deadline)
                 .await
-                .map_err(|failure| failure.context(format!("node {}", share.name)))?;
-            Ok(reply)
+                .map_err(|failure| failure.context(format!("node {}", share.route.name)))
         });
-        let replies: Result<Vec<RunReply>, Failure> = join_all(asked).await.into_iter().collect();
-        RunReport::collect(&shares, replies?, started.elapsed())
+        let answers = join_all(asked).await;
+        Ok(shares.into_iter().zip(answers).collect())
+    }
+
+    async fn run_share(
+        &self,
+        session: &Session,
+        space: &ArrayDescriptor,
+        share: &Share,
+        view_version: u64,
+        deadline: Deadline,
+    ) -> Result<RunReply, Failure> {
+        let stays = |view: &_| share.stays(view, space);
+        let work = async {
+            self.reach(session, share, deadline).await?;
+            let body = Bytes::from(self.request(share, view_version).encode_to_vec());
+            let connection = session.link(&share.route, deadline).await?;
+            let request = request(Kind::RunShards, &share.route, body, deadline)?;
+            RunReply::decode_body(&connection.call(request).await?)
+        };
+        if self.effect() != Effect::Parts {
+            return session.watch_while(&share.route, stays, work).await;
+        }
+        let gone = async {
+            let silent = std::future::pending::<Result<RunReply, Failure>>();
+            let gone = session.watch_while(&share.route, stays, silent).await;
+            wait(FAREWELL).await;
+            gone
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            gone = gone => gone,
+        }
+    }
+
+    /// Makes sure that the node of a share can be reached and has the code.
+    async fn reach(
+        &self,
+        session: &Session,
+        share: &Share,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        match &self.code {
+            Code::Expression(_) => session.link(&share.route, deadline).await.map(drop),
+            Code::Module(module) => module.push_to(session, &share.route, deadline).await.map(drop),
+        }
     }
 
     /// The array whose elements the program runs over.
@@ -143,10 +232,10 @@ impl Run {
         Ok(first.descriptor())
     }
 
-    fn request(&self, membership: &Membership) -> RunShards {
+    fn request(&self, share: &Share, view_version: u64) -> RunShards {
         let (program, module) = match &self.code {
             Code::Expression(program) => (program.clone(), Vec::new()),
-            Code::Module(id) => (Bytes::new(), id.clone()),
+            Code::Module(module) => (Bytes::new(), module.id().0.to_vec()),
         };
         RunShards {
             program,
@@ -158,8 +247,9 @@ impl Run {
             fuel: self.limits.fuel,
             time_ms: self.limits.time_ms(),
             memory_bytes: self.limits.memory_bytes,
-            table_version: membership.table().version().0,
+            table_version: view_version,
             grants: self.grants.clone(),
+            shard_runs: share.to_pairs(),
         }
     }
 
@@ -168,8 +258,54 @@ impl Run {
         let in_place = self.outputs.iter().any(|(_, output)| {
             self.inputs.iter().any(|(_, input)| input.descriptor().id == output.descriptor().id)
         });
-        if in_place { Effect::Once } else { Effect::Idempotent }
+        if in_place { Effect::Parts } else { Effect::Read }
     }
+
+    /// A failure of one node as that of the whole run: in place, what the others have done stays.
+    fn half_done(&self, failure: Failure, done: &[(Share, RunReply)]) -> Failure {
+        if self.effect() != Effect::Parts || done.is_empty() {
+            return failure;
+        }
+        let message = format!("{} (other nodes have run it)", failure.message);
+        let code = match failure.code.retry() {
+            Retry::Later => ErrorCode::OutcomeUnknown,
+            Retry::Never | Retry::Unknown => failure.code,
+        };
+        Failure { code, message, ..failure }
+    }
+}
+
+/// Sorts out what came of a round: replies, the shards that remain, and why.
+fn settle(
+    round: Vec<Ran>,
+    done: &mut Vec<(Share, RunReply)>,
+    remaining: &mut Vec<ShardSpan>,
+) -> Result<Option<Failure>, Failure> {
+    remaining.clear();
+    let mut failed: Option<Failure> = None;
+    for (share, outcome) in round {
+        match outcome {
+            Ok(reply) if reply.shards == share.shards => done.push((share, reply)),
+            Ok(reply) => {
+                let message = format!(
+                    "node {} ran {} shards of its {}",
+                    share.route.name, reply.shards, share.shards
+                );
+                return Err(Failure::new(ErrorCode::Conflict, message)
+                    .help("the placement changed meanwhile: run it again"));
+            }
+            Err(failure) => {
+                remaining.extend(share.spans);
+                // What no retry mends counts before what one may.
+                let lasting = |failure: &Failure| failure.code.retry() == Retry::Never;
+                if failed.as_ref().is_none_or(|kept| !lasting(kept) && lasting(&failure)) {
+                    failed = Some(failure);
+                }
+            }
+        }
+    }
+    *remaining = joined(std::mem::take(remaining));
+    Ok(failed)
 }
 
 /// What a program did, on all nodes together.
@@ -209,45 +345,42 @@ impl RunReport {
         })
     }
 
-    /// Puts the nodes' replies together; every shard must have been run exactly once.
-    fn collect(shares: &[Share], replies: Vec<RunReply>, elapsed: Duration) -> Result<Self> {
+    /// Puts the nodes' replies together; every shard has been run exactly once.
+    fn collect(mut done: Vec<(Share, RunReply)>, elapsed: Duration) -> Self {
+        done.sort_by_key(|(share, _)| share.order);
         let mut report = Self {
             shards: 0,
             elems: 0,
             fuel: 0,
             elapsed,
-            nodes: Vec::with_capacity(shares.len()),
+            nodes: Vec::new(),
             value: None,
             outputs: Vec::new(),
             partials: Vec::new(),
             output: None,
         };
-        for (share, reply) in shares.iter().zip(replies) {
-            if reply.shards != share.shards {
-                let message = format!(
-                    "node {} ran {} shards of its {}",
-                    share.name, reply.shards, share.shards
-                );
-                return Err(Error::new(ErrorCode::Conflict, message)
-                    .help("the placement changed meanwhile: run it again"));
-            }
+        for (share, reply) in done {
             report.shards += reply.shards;
             report.elems = report.elems.saturating_add(reply.elems);
             report.fuel = report.fuel.saturating_add(reply.fuel);
             report.partials.extend(reply.partials);
-            report.nodes.push(NodeRun {
-                node: share.node,
-                name: share.name.clone(),
+            let ran = NodeRun {
+                node: share.route.node,
+                name: share.route.name,
                 shards: reply.shards,
                 elems: reply.elems,
                 fuel: reply.fuel,
                 elapsed: Duration::from_micros(reply.elapsed_us),
                 engine: reply.engine,
                 log: reply.log,
-            });
+            };
+            match report.nodes.iter_mut().find(|known| known.node == ran.node) {
+                Some(known) => known.add(ran),
+                None => report.nodes.push(ran),
+            }
         }
         report.partials.sort_by_key(|partial| partial.shard);
-        Ok(report)
+        report
     }
 }
 
@@ -273,26 +406,15 @@ pub struct NodeRun {
     pub log: Vec<String>,
 }
 
-/// The part of an index space that one node is the primary of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Share {
-    pub(crate) node: NodeId,
-    pub(crate) name: String,
-    pub(crate) shards: u64,
-}
-
-/// How many shards of an array each member holds; members without any are left out.
-pub(crate) fn shares(membership: &Membership, array: &ArrayDescriptor) -> Vec<Share> {
-    let mut counts = vec![0u64; membership.members().len()];
-    for shard in 0..array.layout.shards() {
-        let (index, _) = membership.primary_of(array, ShardIndex(shard));
-        counts[index] += 1;
+impl NodeRun {
+    /// Adds what the same node did of another part.
+    fn add(&mut self, other: Self) {
+        self.shards += other.shards;
+        self.elems = self.elems.saturating_add(other.elems);
+        self.fuel = self.fuel.saturating_add(other.fuel);
+        self.elapsed = self.elapsed.max(other.elapsed);
+        self.log.extend(other.log);
     }
-    let counted = membership.members().iter().zip(counts);
-    counted
-        .filter(|(_, shards)| *shards > 0)
-        .map(|(member, shards)| Share { node: member.node, name: member.name.clone(), shards })
-        .collect()
 }
 
 /// Checks that two arrays have the same elements on the same nodes.
@@ -304,7 +426,8 @@ pub(crate) fn check_beside(first: &ArrayDescriptor, other: &ArrayDescriptor) -> 
         return Err(Error::new(ErrorCode::InvalidArgument, message)
             .help("arrays of one expression have the same shape"));
     }
-    if first.colocation != other.colocation || a.shard_elems() != b.shard_elems() {
+    let apart = first.colocation != other.colocation || first.class() != other.class();
+    if apart || a.shard_elems() != b.shard_elems() {
         let message = format!("{} and {} do not lie on the same nodes", first.name, other.name);
         let help = format!("create {} like {} and copy its elements", other.name, first.name);
         return Err(Error::new(ErrorCode::NotColocated, message).help(help));

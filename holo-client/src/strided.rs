@@ -5,6 +5,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use holo_core::{ErrorCode, Selection};
 
 use crate::array::zeroed;
+use crate::call::Call;
 use crate::transfer::{self, Source};
 use crate::{AnyArray, Error, Result, Unwatched};
 
@@ -18,7 +19,11 @@ const REQUESTS_MAX: usize = 1 << 20;
 const REQUESTS_IN_FLIGHT: usize = 64;
 
 /// Reads a selection.
-pub(crate) async fn read(array: &AnyArray, selection: &Selection) -> Result<Vec<u8>> {
+pub(crate) async fn read(
+    array: &AnyArray,
+    call: &Call<'_>,
+    selection: &Selection,
+) -> Result<Vec<u8>> {
     let size = array.dtype().size() as u64;
     let mut packed = zeroed::<u8>(array.bytes_of(&(0..selection.shape().elems()))?)?;
     let mut rest = packed.as_mut_slice();
@@ -32,7 +37,7 @@ pub(crate) async fn read(array: &AnyArray, selection: &Selection) -> Result<Vec<
         if under_way.len() >= REQUESTS_IN_FLIGHT {
             under_way.next().await.transpose()?;
         }
-        under_way.push(read_span(array, span, dst));
+        under_way.push(read_span(array, call, span, dst));
     }
     while let Some(done) = under_way.next().await {
         done?;
@@ -42,7 +47,12 @@ pub(crate) async fn read(array: &AnyArray, selection: &Selection) -> Result<Vec<
 }
 
 /// Writes a selection: exactly its elements, never their neighbours.
-pub(crate) async fn write(array: &AnyArray, selection: &Selection, bytes: &[u8]) -> Result<()> {
+pub(crate) async fn write(
+    array: &AnyArray,
+    call: &Call<'_>,
+    selection: &Selection,
+    bytes: &[u8],
+) -> Result<()> {
     let expected = array.bytes_of(&(0..selection.shape().elems()))?;
     if bytes.len() != expected {
         let message = format!(
@@ -62,7 +72,7 @@ pub(crate) async fn write(array: &AnyArray, selection: &Selection, bytes: &[u8])
             under_way.next().await.transpose()?;
         }
         under_way.push(async move {
-            array.write_source(first, Source::Borrowed(src), &Unwatched).await
+            array.write_source(call, first, Source::Borrowed(src), &Unwatched).await
         });
     }
     while let Some(done) = under_way.next().await {
@@ -71,14 +81,36 @@ pub(crate) async fn write(array: &AnyArray, selection: &Selection, bytes: &[u8])
     Ok(())
 }
 
-async fn read_span(array: &AnyArray, span: Span, dst: &mut [u8]) -> Result<()> {
-    let (session, descriptor) = (array.cluster().session(), array.descriptor());
+/// Sets the elements of a selection to one value, whose little-endian bytes these are.
+pub(crate) async fn fill(
+    array: &AnyArray,
+    call: &Call<'_>,
+    selection: &Selection,
+    value: &[u8],
+) -> Result<()> {
+    let mut under_way = FuturesUnordered::new();
+    for (requests, (first, count)) in selection.runs().enumerate() {
+        check_requests(requests + 1)?;
+        let elems = array.range(first..first.saturating_add(count))?;
+        if under_way.len() >= REQUESTS_IN_FLIGHT {
+            under_way.next().await.transpose()?;
+        }
+        under_way.push(transfer::fill(call, array.descriptor(), elems, value));
+    }
+    while let Some(done) = under_way.next().await {
+        done?;
+    }
+    Ok(())
+}
+
+async fn read_span(array: &AnyArray, call: &Call<'_>, span: Span, dst: &mut [u8]) -> Result<()> {
+    let descriptor = array.descriptor();
     let covered = span.first..span.end;
     if span.runs.len() == 1 {
-        return transfer::read(session, descriptor, covered, dst, &Unwatched).await;
+        return transfer::read(call, descriptor, covered, dst, &Unwatched).await;
     }
     let mut scratch = vec![0u8; array.bytes_of(&covered)?];
-    transfer::read(session, descriptor, covered, &mut scratch, &Unwatched).await?;
+    transfer::read(call, descriptor, covered, &mut scratch, &Unwatched).await?;
     let mut rest = dst;
     for (first, count) in &span.runs {
         let at = array.bytes_of(&(span.first..*first))?;

@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use prost::Message;
 
-use holo_core::wire::{
-    CallModule, CallReply, CombineModule, Decode, Kind, ModulePush, ModuleQuery, ModuleStatus,
-};
-use holo_core::{ErrorCode, Failure, ModuleId, NodeId, limits};
+use holo_core::wire::{CallModule, CallReply, CombineModule, Kind, ShardPartial};
+use holo_core::{ErrorCode, Failure, ModuleId, limits};
 
+use crate::call::Call;
 use crate::expression::Operand;
-use crate::retry::{Attempts, Effect};
-use crate::run::{Code, Run, RunLimits, RunReport, shares};
-use crate::session::{Deadline, Target, request};
+use crate::modules::Module;
+use crate::retry::{Effect, another_may_answer};
+use crate::run::{Code, Run, RunLimits, RunReport};
+use crate::views::{Route, Target};
 use crate::{AnyArray, Cluster, Device, Error, Result};
 
 /// The export that folds two partial results into one.
@@ -25,8 +24,7 @@ const COMBINE_EXPORT: &str = "holo_combine";
 #[must_use = "nothing runs before `run` or `call`"]
 pub struct Task {
     cluster: Cluster,
-    module: Bytes,
-    id: ModuleId,
+    module: Module,
     inputs: Vec<Operand>,
     outputs: Vec<Operand>,
     params: Bytes,
@@ -36,11 +34,9 @@ pub struct Task {
 
 impl Task {
     pub(crate) fn new(cluster: Cluster, module: Bytes) -> Self {
-        let id = ModuleId(*blake3::hash(&module).as_bytes());
         Self {
             cluster,
-            module,
-            id,
+            module: Module::new(module),
             inputs: Vec::new(),
             outputs: Vec::new(),
             params: Bytes::new(),
@@ -95,7 +91,7 @@ impl Task {
 
     /// Name of the module: BLAKE3 of its bytes.
     pub fn module_id(&self) -> ModuleId {
-        self.id
+        self.module.id()
     }
 
     /// Runs the module over all shards of its arrays. Partial results are combined when the module can do that.
@@ -105,8 +101,10 @@ impl Task {
     /// [`ErrorCode::ModuleInvalid`], [`ErrorCode::CapabilityDenied`], [`ErrorCode::TaskFailed`] and the limits by
     /// their names; [`ErrorCode::NotColocated`] and [`ErrorCode::NotFound`] for the arrays.
     pub async fn run(&self) -> Result<RunReport> {
+        check_args("parameters", &self.params)?;
+        self.module.check()?;
         let run = Run {
-            code: Code::Module(self.id.0.to_vec()),
+            code: Code::Module(self.module.clone()),
             inputs: self.resolve(&self.inputs).await?,
             outputs: self.resolve(&self.outputs).await?,
             params: self.params.clone(),
@@ -114,22 +112,11 @@ impl Task {
             limits: self.limits,
             grants: self.grants.clone(),
         };
-        check_args("parameters", &self.params)?;
-        let space = run.inputs.iter().chain(&run.outputs).next().map(|(_, array)| array.clone());
-        let membership = self.cluster.membership();
-        let nodes: Vec<NodeId> = space
-            .iter()
-            .flat_map(|array| shares(&membership, array.descriptor()))
-            .map(|share| share.node)
-            .collect();
-        let status = self.push(&nodes).await?;
-        let mut report = run.everywhere(self.cluster.session()).await?;
+        let call = self.cluster.changing();
+        let mut report = run.everywhere(&call).await?;
         report.outputs = run.outputs.iter().map(|(_, array)| array.name().to_owned()).collect();
-        let combines =
-            status.is_some_and(|status| status.exports.iter().any(|name| name == COMBINE_EXPORT));
-        if let (true, Some(node)) = (combines && !report.partials.is_empty(), nodes.first()) {
-            let partials = std::mem::take(&mut report.partials);
-            report.output = Some(self.combine(*node, partials).await?);
+        if !report.partials.is_empty() {
+            report.output = self.combine(&call, &mut report.partials).await?;
         }
         Ok(report)
     }
@@ -142,32 +129,22 @@ impl Task {
     pub async fn call(&self, args: impl Into<Bytes>) -> Result<CallReport> {
         let args = args.into();
         check_args("arguments", &args)?;
-        let membership = self.cluster.membership();
-        let node = membership
-            .members()
-            .first()
-            .map(|member| member.node)
-            .ok_or_else(|| Error::new(ErrorCode::Internal, "the cluster has no members"))?;
-        self.push(&[node]).await?;
+        self.module.check()?;
+        let call = self.cluster.changing();
+        let session = call.session();
+        let deadline = call.deadline_within(self.limits.waiting_time());
+        let (route, _) = self.ready(&call).await?;
         let request = CallModule {
-            module: self.id.0.to_vec(),
+            module: self.module.id().0.to_vec(),
             args,
             fuel: self.limits.fuel,
             time_ms: self.limits.time_ms(),
             grants: self.grants.clone(),
             memory_bytes: self.limits.memory_bytes,
         };
-        let reply: CallReply = self
-            .cluster
-            .session()
-            .call_until(
-                Target::Node(node),
-                Kind::CallModule,
-                Effect::Once,
-                &request,
-                self.limits.deadline(),
-            )
-            .await?;
+        let target = Target::Node(route.node);
+        let reply: CallReply =
+            session.call(target, Kind::CallModule, Effect::Parts, &request, deadline).await?;
         Ok(CallReport { output: reply.output, fuel: reply.fuel, log: reply.log })
     }
 
@@ -179,62 +156,36 @@ impl Task {
         Ok(arrays)
     }
 
-    /// Sends the module to those of the nodes that lack it. Returns what the first one knows of it.
-    async fn push(&self, nodes: &[NodeId]) -> Result<Option<ModuleStatus>> {
-        if self.module.len() > limits::MODULE_BYTES_MAX {
-            let message = format!(
-                "a module of {} bytes, at most {} are possible",
-                self.module.len(),
-                limits::MODULE_BYTES_MAX
-            );
-            return Err(Error::new(ErrorCode::TooLarge, message));
-        }
-        let pushed = join_all(nodes.iter().map(|node| self.push_to(*node))).await;
-        let statuses: Result<Vec<ModuleStatus>, Failure> = pushed.into_iter().collect();
-        Ok(statuses?.into_iter().next())
-    }
-
-    async fn push_to(&self, node: NodeId) -> Result<ModuleStatus, Failure> {
-        let (session, target) = (self.cluster.session(), Target::Node(node));
-        let query = ModuleQuery { module: self.id.0.to_vec() };
-        let known: ModuleStatus =
-            session.call(target, Kind::ModuleQuery, Effect::Idempotent, &query).await?;
-        if known.present {
-            return Ok(known);
-        }
-        let head = Bytes::from(ModulePush { module: self.id.0.to_vec() }.encode_to_vec());
-        let (mut attempts, deadline) = (Attempts::new(Effect::Idempotent), session.deadline());
-        loop {
-            match self.push_once(target, head.clone(), deadline).await {
-                Ok(status) => return Ok(status),
-                Err(failure) => session.recover(&mut attempts, failure, deadline).await?,
+    /// A member that answers and has the module, and the module's exports.
+    async fn ready(&self, call: &Call<'_>) -> Result<(Route, Vec<String>)> {
+        let (session, deadline) = (call.session(), call.deadline());
+        let mut failed = None;
+        // A member may die between its link and the module: then it is the next one's turn.
+        for _ in 0..session.view().members().len().clamp(1, 3) {
+            let (route, _) = session.link_any(Kind::ModuleQuery, deadline).await?;
+            match self.module.push_to(session, &route, deadline).await {
+                Ok(status) => return Ok((route, status.exports)),
+                Err(failure) if another_may_answer(failure.code) => failed = Some(failure),
+                Err(failure) => return Err(failure.into()),
             }
         }
+        Err(failed.unwrap_or_else(no_member).into())
     }
 
-    async fn push_once(
-        &self,
-        target: Target<'_>,
-        head: Bytes,
-        deadline: Deadline,
-    ) -> Result<ModuleStatus, Failure> {
-        let session = self.cluster.session();
-        let route = session.route(target)?;
-        let connection = session.link(&route, deadline).await?;
-        let request = request(Kind::ModulePush, &route, head, deadline)?;
-        let (reply, _nothing) = connection.bulk(request, vec![self.module.clone()]).await?;
-        ModuleStatus::decode_body(&reply)
-    }
-
+    /// Folds the partial results into one, when the module can do that; they are kept otherwise.
     async fn combine(
         &self,
-        node: NodeId,
-        partials: Vec<holo_core::wire::ShardPartial>,
-    ) -> Result<Bytes> {
+        call: &Call<'_>,
+        partials: &mut Vec<ShardPartial>,
+    ) -> Result<Option<Bytes>> {
+        let (route, exports) = self.ready(call).await?;
+        if !exports.iter().any(|name| name == COMBINE_EXPORT) {
+            return Ok(None);
+        }
         let request = CombineModule {
-            module: self.id.0.to_vec(),
+            module: self.module.id().0.to_vec(),
             params: self.params.clone(),
-            partials,
+            partials: std::mem::take(partials),
             grants: self.grants.clone(),
             fuel: self.limits.fuel,
             time_ms: self.limits.time_ms(),
@@ -245,18 +196,12 @@ impl Task {
             return Err(Error::new(ErrorCode::TooLarge, message)
                 .help("use longer shards or smaller partial results"));
         }
-        let reply: CallReply = self
-            .cluster
-            .session()
-            .call_until(
-                Target::Node(node),
-                Kind::CombineModule,
-                Effect::Idempotent,
-                &request,
-                self.limits.deadline(),
-            )
-            .await?;
-        Ok(reply.output)
+        let deadline = call.deadline_within(self.limits.waiting_time());
+        let target = Target::Node(route.node);
+        let session = call.session();
+        let reply: CallReply =
+            session.call(target, Kind::CombineModule, Effect::Read, &request, deadline).await?;
+        Ok(Some(reply.output))
     }
 }
 
@@ -282,4 +227,8 @@ fn check_args(what: &str, bytes: &Bytes) -> Result<()> {
         limits::TASK_ARGS_BYTES_MAX
     );
     Err(Error::new(ErrorCode::TooLarge, message).help("put them into an array"))
+}
+
+fn no_member() -> Failure {
+    Failure::new(ErrorCode::Internal, "the cluster has no members")
 }

@@ -11,17 +11,21 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use prost::Message;
 
 use holo_core::ArrayDescriptor;
-use holo_core::wire::{Decode, Empty, GetRange, GetReply, Kind, PageDigests, PutRange, WriteShard};
+use holo_core::wire::{
+    Decode, Empty, FillRange, GetRange, GetReply, Kind, PageDigests, PutRange, WriteShard,
+};
 use holo_core::{ErrorCode, Failure, PAGE_BYTES, ShardRun, limits};
 
+use crate::call::{Call, Deadline};
 use crate::retry::{Attempts, Effect};
 use crate::segments::{self, DIGEST_BYTES};
-use crate::session::{Deadline, Session, Target, request};
-use crate::{Progress, Result};
+use crate::session::{Session, request};
+use crate::views::{Route, Target};
+use crate::{Progress, Result, Unwatched};
 
 /// Reads `elems` of an array into `dst`, which has exactly their bytes.
 pub(crate) async fn read(
-    session: &Session,
+    call: &Call<'_>,
     array: &ArrayDescriptor,
     elems: Range<u64>,
     dst: &mut [u8],
@@ -36,10 +40,10 @@ pub(crate) async fn read(
         }
         let (piece, after) = rest.split_at_mut(len);
         rest = after;
-        if under_way.len() >= session.options().in_flight() {
+        if under_way.len() >= call.session().options().in_flight() {
             finish_one(&mut under_way, array, progress).await?;
         }
-        under_way.push(read_run(session, array, run, piece));
+        under_way.push(read_run(call, array, run, piece));
     }
     while !under_way.is_empty() {
         finish_one(&mut under_way, array, progress).await?;
@@ -49,7 +53,7 @@ pub(crate) async fn read(
 
 /// Writes `src` over `elems` of an array, whose bytes it has exactly.
 pub(crate) async fn write(
-    session: &Session,
+    call: &Call<'_>,
     array: &ArrayDescriptor,
     elems: Range<u64>,
     src: Source<'_>,
@@ -62,11 +66,11 @@ pub(crate) async fn write(
         if end > src.len() {
             return Err(wrong_length(src.len(), end).into());
         }
-        if under_way.len() >= session.options().in_flight() {
+        if under_way.len() >= call.session().options().in_flight() {
             finish_one(&mut under_way, array, progress).await?;
         }
         // The one copy of borrowed bytes is made here, a few shards ahead of the network and not all at once.
-        under_way.push(write_run(session, array, run, src.part(start..end)));
+        under_way.push(write_run(call, array, run, src.part(start..end)));
         start = end;
     }
     while !under_way.is_empty() {
@@ -82,8 +86,6 @@ pub(crate) enum Source<'a> {
     Borrowed(&'a [u8]),
     /// Ours: nothing is copied.
     Shared(Bytes),
-    /// `len` bytes of the same element over and over: nothing large is ever held.
-    Repeated { element: [u8; 8], size: usize, len: usize },
 }
 
 impl Source<'_> {
@@ -91,7 +93,6 @@ impl Source<'_> {
         match self {
             Self::Borrowed(bytes) => bytes.len(),
             Self::Shared(bytes) => bytes.len(),
-            Self::Repeated { len, .. } => *len,
         }
     }
 
@@ -99,9 +100,6 @@ impl Source<'_> {
         match self {
             Self::Borrowed(bytes) => Bytes::copy_from_slice(&bytes[range]),
             Self::Shared(bytes) => bytes.slice(range),
-            Self::Repeated { element, size, .. } => {
-                Bytes::from(element[..*size].repeat(range.len() / size))
-            }
         }
     }
 }
@@ -122,17 +120,18 @@ async fn finish_one(
 }
 
 async fn read_run(
-    session: &Session,
+    call: &Call<'_>,
     array: &ArrayDescriptor,
     run: ShardRun,
     dst: &mut [u8],
 ) -> Result<u64, Failure> {
-    let (target, deadline) = (Target::Shard(array, run.shard), session.deadline());
+    let (session, target) = (call.session(), Target::Shard(array, run.shard));
+    let deadline = call.deadline();
     let range =
         GetRange { array: array.id.0, shard: run.shard.0, offset: run.byte, len: run.bytes };
     if dst.len() <= limits::INLINE_BYTES_MAX {
         let reply: GetReply =
-            session.call_until(target, Kind::Get, Effect::Idempotent, &range, deadline).await?;
+            session.call(target, Kind::Get, Effect::Read, &range, deadline).await?;
         if reply.data.len() != dst.len() {
             return Err(wrong_length(dst.len(), reply.data.len()));
         }
@@ -140,9 +139,16 @@ async fn read_run(
         return Ok(run.bytes);
     }
     let body = Bytes::from(range.encode_to_vec());
-    let mut attempts = Attempts::new(Effect::Idempotent);
+    let mut attempts = Attempts::new(Effect::Read);
     loop {
-        match read_bulk(session, target, body.clone(), run.byte, dst, deadline).await {
+        let read = match session.route(target) {
+            Ok(route) => {
+                let work = read_bulk(session, &route, body.clone(), run.byte, dst, deadline);
+                session.watch(&route, target, work).await
+            }
+            Err(failure) => Err(failure),
+        };
+        match read {
             Ok(()) => return Ok(run.bytes),
             Err(failure) => session.recover(&mut attempts, failure, deadline).await?,
         }
@@ -151,15 +157,14 @@ async fn read_run(
 
 async fn read_bulk(
     session: &Session,
-    target: Target<'_>,
+    route: &Route,
     body: Bytes,
     offset: u64,
     dst: &mut [u8],
     deadline: Deadline,
 ) -> Result<(), Failure> {
-    let route = session.route(target)?;
-    let connection = session.link(&route, deadline).await?;
-    let request = request(Kind::ReadShard, &route, body, deadline)?;
+    let connection = session.link(route, deadline).await?;
+    let request = request(Kind::ReadShard, route, body, deadline)?;
     let (head, mut bytes) = connection.bulk(request, Vec::new()).await?;
     let digests = PageDigests::decode_body(&head)?.digests;
     segments::check_digest_count(offset, dst.len(), &digests)?;
@@ -178,45 +183,108 @@ async fn read_bulk(
     Ok(())
 }
 
+/// Writes the bytes of one run. Every attempt names the same key, so that it happens once, whoever is the primary.
 async fn write_run(
-    session: &Session,
+    call: &Call<'_>,
     array: &ArrayDescriptor,
     run: ShardRun,
     data: Bytes,
 ) -> Result<u64, Failure> {
-    let (target, deadline) = (Target::Shard(array, run.shard), session.deadline());
-    if data.len() <= limits::INLINE_BYTES_MAX {
-        let put =
-            PutRange { array: array.id.0, shard: run.shard.0, offset: run.byte, data, key: None };
-        let Empty {} =
-            session.call_until(target, Kind::Put, Effect::Idempotent, &put, deadline).await?;
-        return Ok(run.bytes);
-    }
-    let digests = Bytes::from(segments::digests(run.byte, &data));
-    let head =
-        WriteShard { array: array.id.0, shard: run.shard.0, offset: run.byte, digests, key: None };
-    let head = Bytes::from(head.encode_to_vec());
-    let mut attempts = Attempts::new(Effect::Idempotent);
-    loop {
-        match write_bulk(session, target, head.clone(), data.clone(), deadline).await {
-            Ok(()) => return Ok(run.bytes),
-            Err(failure) => session.recover(&mut attempts, failure, deadline).await?,
-        }
-    }
+    let (session, target) = (call.session(), Target::Shard(array, run.shard));
+    let deadline = call.deadline();
+    let key = session.keys().take(session, deadline).await?;
+    let (array, shard, offset) = (array.id.0, run.shard.0, run.byte);
+    let written = if data.len() <= limits::INLINE_BYTES_MAX {
+        let put = PutRange { array, shard, offset, data, key: Some(key.body()) };
+        let put = session.call::<Empty>(target, Kind::Put, Effect::Keyed, &put, deadline).await;
+        put.map(|Empty {}| ())
+    } else {
+        let digests = Bytes::from(segments::digests(run.byte, &data));
+        let head = WriteShard { array, shard, offset, digests, key: Some(key.body()) };
+        write_bulk(session, target, &Bytes::from(head.encode_to_vec()), &data, deadline).await
+    };
+    key.conclude(&written);
+    written.map(|()| run.bytes)
 }
 
 async fn write_bulk(
     session: &Session,
     target: Target<'_>,
-    head: Bytes,
-    data: Bytes,
+    head: &Bytes,
+    data: &Bytes,
     deadline: Deadline,
 ) -> Result<(), Failure> {
-    let route = session.route(target)?;
-    let connection = session.link(&route, deadline).await?;
-    let request = request(Kind::WriteShard, &route, head, deadline)?;
-    let (reply, _nothing) = connection.bulk(request, pages_of(data)).await?;
+    let mut attempts = Attempts::new(Effect::Keyed);
+    loop {
+        let written = match session.route(target) {
+            Ok(route) => {
+                let work = write_once(session, &route, head, data, deadline, &mut attempts);
+                session.watch(&route, target, work).await
+            }
+            Err(failure) => Err(failure),
+        };
+        match written {
+            Ok(()) => return Ok(()),
+            Err(failure) => session.recover(&mut attempts, failure, deadline).await?,
+        }
+    }
+}
+
+async fn write_once(
+    session: &Session,
+    route: &Route,
+    head: &Bytes,
+    data: &Bytes,
+    deadline: Deadline,
+    attempts: &mut Attempts,
+) -> Result<(), Failure> {
+    let connection = session.link(route, deadline).await?;
+    let request = request(Kind::WriteShard, route, head.clone(), deadline)?;
+    attempts.sending();
+    let (reply, _nothing) = connection.bulk(request, pages_of(data.clone())).await?;
     Empty::decode_body(&reply).map(|Empty {}| ())
+}
+
+/// Sets `elems` of an array to one value, whose little-endian bytes these are: nothing but the value travels.
+pub(crate) async fn fill(
+    call: &Call<'_>,
+    array: &ArrayDescriptor,
+    elems: Range<u64>,
+    value: &[u8],
+) -> Result<()> {
+    let mut under_way = FuturesUnordered::new();
+    for run in array.layout.shard_runs(elems)? {
+        if under_way.len() >= call.session().options().in_flight() {
+            finish_one(&mut under_way, array, &Unwatched).await?;
+        }
+        under_way.push(fill_run(call, array, run, value));
+    }
+    while !under_way.is_empty() {
+        finish_one(&mut under_way, array, &Unwatched).await?;
+    }
+    Ok(())
+}
+
+async fn fill_run(
+    call: &Call<'_>,
+    array: &ArrayDescriptor,
+    run: ShardRun,
+    value: &[u8],
+) -> Result<u64, Failure> {
+    let (session, deadline) = (call.session(), call.deadline());
+    let key = session.keys().take(session, deadline).await?;
+    let fill = FillRange {
+        array: array.id.0,
+        shard: run.shard.0,
+        offset: run.byte,
+        len: run.bytes,
+        value: value.to_vec(),
+        key: Some(key.body()),
+    };
+    let target = Target::Shard(array, run.shard);
+    let filled = session.call::<Empty>(target, Kind::Fill, Effect::Keyed, &fill, deadline).await;
+    key.conclude(&filled);
+    filled.map(|Empty {}| run.bytes)
 }
 
 /// Pieces of a payload: parts of one allocation, a page or so each, so that none holds the link for long.

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::ops::{Deref, RangeBounds};
+use std::time::Duration;
 
 use holo_core::expr::Reduction;
 use holo_core::{ErrorCode, Scalar, Selection};
@@ -87,13 +88,37 @@ impl<T: Element> SharedArray<T> {
         self.any.write_selection(selection, bytemuck::cast_slice(values)).await
     }
 
-    /// Sets every element to one value, on the nodes that hold them.
+    /// The same array, whose calls each end within `limit`; see [`AnyArray::with_deadline`].
+    #[must_use]
+    pub fn with_deadline(&self, limit: Duration) -> Self {
+        Self::new(self.any.with_deadline(limit))
+    }
+
+    /// Sets every element to one value; only the value travels.
     ///
     /// # Errors
     ///
     /// As [`AnyArray::fill`].
     pub async fn fill(&self, value: T) -> Result<()> {
         self.any.fill(scalar_of(value)).await
+    }
+
+    /// Sets the elements of a range to one value.
+    ///
+    /// # Errors
+    ///
+    /// As [`AnyArray::fill_range`].
+    pub async fn fill_range(&self, range: impl RangeBounds<u64> + Send, value: T) -> Result<()> {
+        self.any.fill_range(range, scalar_of(value)).await
+    }
+
+    /// Sets the elements of a selection to one value.
+    ///
+    /// # Errors
+    ///
+    /// As [`AnyArray::fill_selection`].
+    pub async fn fill_selection(&self, selection: &Selection, value: T) -> Result<()> {
+        self.any.fill_selection(selection, scalar_of(value)).await
     }
 
     /// Sum of all elements, computed where they lie. Integers wrap at 64 bits.

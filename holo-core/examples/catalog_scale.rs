@@ -69,6 +69,7 @@ fn founded(nodes: u32, partition_bits: u8) -> Result<Scale, Failure> {
             agent: "holo 0.1.0".to_owned(),
             address: String::new(),
             resumes: None,
+            after: None,
         };
         scale.perform(Authority::Node(node), Operation::Register(start))?;
     }

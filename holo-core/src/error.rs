@@ -169,6 +169,8 @@ error_codes! {
     VersionMismatch = 1307, "version mismatch", Never, exit 11;
     /// The ticket is unknown, used, expired or not its bearer's.
     TicketInvalid = 1308, "invalid ticket", Never, exit 4;
+    /// The clocks of two machines are too far apart.
+    ClockSkew = 1309, "clocks apart", Never, exit 4;
     /// Nobody answers at that address.
     Unreachable = 1401, "unreachable", Later, exit 9;
     /// The deadline passed.
@@ -179,8 +181,8 @@ error_codes! {
     ShuttingDown = 1404, "shutting down", Later, exit 7;
     /// Fewer than half of the catalog's voters answer; nothing was done.
     NoQuorum = 1405, "no quorum", Later, exit 8;
-    /// A replica is not ready yet: a takeover is not finished.
-    NotReady = 1406, "not ready", Later, exit 7;
+    /// A replica may not serve now: a takeover is not finished, or it is cut off from the others.
+    NotReady = 1406, "not ready", Later, exit 8;
     /// Nobody knows any more whether the request was executed, and it never will be again.
     OutcomeUnknown = 1407, "outcome unknown", Unknown, exit 9;
     /// Bytes failed their checksum.

@@ -21,13 +21,14 @@
 //! Sockets and cryptography (`holo-net`), frames (`holo-mem`), engines (`holo-exec`, `holo-gpu`).
 
 mod auth;
-mod directory;
+mod descriptor;
 mod dtype;
 mod error;
 mod ids;
 mod layout;
 mod nearest;
 mod shape;
+mod ticket;
 mod tile;
 mod time;
 
@@ -42,7 +43,7 @@ pub mod selection;
 pub mod wire;
 
 pub use auth::{Action, Authorized, Grant, Policy, Principal, Verb, action};
-pub use directory::{ArrayDescriptor, Directory};
+pub use descriptor::ArrayDescriptor;
 pub use dtype::{DType, Scalar};
 pub use error::{ErrorCode, Failure, Retry};
 pub use ids::{
@@ -55,5 +56,6 @@ pub use placement::{Member, Membership, PlacementTable};
 
 pub use selection::{AxisIndex, Selection, Slice};
 pub use shape::Shape;
+pub use ticket::JoinTicket;
 pub use tile::{TileSink, TileSource};
 pub use time::{Instant, UnixMillis};

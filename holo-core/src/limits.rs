@@ -51,8 +51,6 @@ pub const RUN_OPERANDS_MAX: usize = 16;
 /// Bytes per operand of one tile.
 pub const TILE_BYTES: usize = 128 << 10;
 
-/// Operations that wait in one replication group.
-pub const GROUP_QUEUE_OPS_MAX: usize = 4096;
 /// Bytes of a write that travels inside its operation.
 pub const OP_BYTES_MAX: usize = 256;
 
@@ -154,6 +152,14 @@ pub const GRANT_PATTERN_BYTES_MAX: usize = 256;
 pub const SESSIONS_LEASED_MAX: u32 = 1 << 20;
 /// Signing keys of the catalog that are known at once.
 pub const ISSUERS_MAX: usize = 64;
+/// Addresses in a join ticket.
+pub const TICKET_ADDRESSES_MAX: usize = 8;
+/// Bytes of a join ticket as text.
+pub const TICKET_TEXT_BYTES_MAX: usize = 4096;
+/// Milliseconds that the clocks of two nodes may be apart.
+pub const CLOCK_SKEW_MAX_MS: u64 = 60_000;
+/// Connections of nodes that are no members, and may only ask to become one.
+pub const STRANGERS_MAX: usize = 32;
 /// Proposers that wait for one and the same request.
 pub const TICKETS_PER_ENTRY_MAX: usize = 64;
 /// Operations of one group that the driver has to apply at the same time.

@@ -35,6 +35,15 @@ impl PageRun {
         Self { parts, len: span.len() }
     }
 
+    /// The parts of `frames`, one for each page that `span` touches.
+    pub(crate) fn of_frames(frames: &[Frame], span: Span) -> Self {
+        let parts = frames
+            .iter()
+            .zip(span.touches())
+            .map(|(frame, touch)| (Some(frame.clone()), touch.within));
+        Self { parts: parts.collect(), len: span.len() }
+    }
+
     /// Bytes of the run.
     pub fn len(&self) -> usize {
         self.len
@@ -153,6 +162,11 @@ impl ShardSnapshot {
         let span = Span::new(self.bytes, offset, dst.len() as u64)?;
         copy_span(&self.pages, span, dst);
         Ok(())
+    }
+
+    /// For every page in order: whether it has a frame; the others are zeros that nobody wrote.
+    pub fn written(&self) -> impl ExactSizeIterator<Item = bool> {
+        self.pages.iter().map(Option::is_some)
     }
 }
 

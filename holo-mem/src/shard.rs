@@ -9,6 +9,7 @@ use crate::{
     arena::Arena,
     error::MemError,
     frame::Frame,
+    payload::Payload,
     run::{PageRun, ShardSnapshot, copy_span},
     span::Span,
     staged::Staged,
@@ -146,6 +147,30 @@ impl Shard {
         let replaced = staged.swap_into(&mut self.pages.write());
         drop(replaced);
         Ok(())
+    }
+
+    /// Shows complete bytes, all at once; others may hold their frames. What a partial first or last page does not
+    /// cover keeps the bytes that it has now.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError::ForeignStaging`] when the bytes were staged for another arena or a shard of another size,
+    /// [`MemError::OutOfCapacity`] when a partial page needs a frame and there is none; nothing is shown then.
+    pub fn publish_payload(&self, payload: &Payload) -> Result<(), MemError> {
+        if !payload.is_for(&self.arena, self.bytes) {
+            return Err(MemError::ForeignStaging);
+        }
+        let replaced = payload.show_in(&mut self.pages.write())?;
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Makes everything zero again and gives the frames back.
+    pub fn clear(&self) {
+        let mut pages = self.pages.write();
+        let replaced: Vec<Frame> = pages.iter_mut().filter_map(Option::take).collect();
+        drop(pages);
+        drop(replaced);
     }
 
     /// Returns the handles that were replaced, so that they drop outside the lock.

@@ -8,6 +8,7 @@ use crate::{
     arena::Arena,
     error::MemError,
     frame::{Frame, FrameMut},
+    payload::Payload,
     span::{Span, Touch},
 };
 
@@ -102,6 +103,13 @@ impl Staged {
             }
         }
         Ok(())
+    }
+
+    /// Completes the bytes; what nobody wrote is zero.
+    pub(crate) fn into_payload(mut self) -> Payload {
+        self.finish();
+        let frames = self.frames.into_iter().map(FrameMut::freeze);
+        Payload::new(self.arena, self.shard_bytes, self.span, frames)
     }
 
     /// Whether these bytes were staged for a shard of this arena and size.

@@ -127,6 +127,26 @@ impl Store {
         removed.is_some()
     }
 
+    /// Forgets some shards of an array and their reservation; what is not here is passed over.
+    pub fn remove_shards(&self, array: ArrayId, shards: impl Iterator<Item = ShardIndex>) {
+        let mut removed = Vec::new();
+        let mut arrays = self.arrays.write();
+        if let Some(here) = arrays.get_mut(&array) {
+            for shard in shards {
+                if let Some(pages) = here.shards.remove(&shard) {
+                    here.pages -= u64::from(here.layout.pages_in_shard(shard));
+                    removed.push(pages);
+                }
+            }
+            if here.shards.is_empty() {
+                arrays.remove(&array);
+            }
+        }
+        // After the lock: returning thousands of frames takes its time.
+        drop(arrays);
+        drop(removed);
+    }
+
     /// The arena of a tenant; the first call maps it.
     ///
     /// # Errors

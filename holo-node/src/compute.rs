@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use holo_core::expr::Program;
 use holo_core::wire::{RunReply, RunShards};
-use holo_core::{ArrayId, ErrorCode, Failure, ModuleId, PublicKey, action, limits};
+use holo_core::{
+    Action, ArrayId, ErrorCode, Failure, ModuleId, PublicKey, ShardIndex, action, limits,
+};
 use holo_exec::{Capability, Engine, Grants, Limits, RunControl};
 use holo_gpu::GpuWorker;
 use parking_lot::Mutex;
 
-use crate::arrays::{Access, Arrays};
 use crate::clock::Clock;
+use crate::data::{Access, Arrays, DataPlane};
 use crate::modules::Modules;
 use crate::run::{Kernel, Run};
 use crate::workers::Workers;
@@ -47,7 +49,7 @@ impl Compute {
     /// before it stay published, which the message says.
     pub(crate) async fn run(
         self: Arc<Self>,
-        arrays: Arc<Arrays>,
+        data: Arc<DataPlane>,
         key: PublicKey,
         request: RunShards,
     ) -> Result<RunReply, Failure> {
@@ -55,7 +57,7 @@ impl Compute {
         let control = RunControl { cancel: Arc::clone(&cancel.0), ..RunControl::default() };
         // On a worker: compiling an expression or waking a GPU takes longer than the network may wait.
         let compute = Arc::clone(&self);
-        let prepare = move || compute.prepare(arrays, key, &request, control);
+        let prepare = move || compute.prepare(data, key, &request, control);
         let run = Arc::new(Arc::clone(&self.workers).run(prepare).await?);
         let elems = run.shards.iter().map(|shard| run.layout.elems_in_shard(*shard)).sum();
         let started = self.clock.now();
@@ -86,7 +88,7 @@ impl Compute {
 
     fn prepare(
         &self,
-        arrays: Arc<Arrays>,
+        data: Arc<DataPlane>,
         key: PublicKey,
         request: &RunShards,
         control: RunControl,
@@ -102,6 +104,7 @@ impl Compute {
                 format!("{} bytes of parameters", request.params.len()),
             ));
         }
+        let arrays = &data.arrays;
         let inputs =
             request.inputs.iter().map(|operand| arrays.access(key, ArrayId(operand.array)));
         let inputs = inputs.collect::<Result<Vec<Access<action::Read>>, _>>()?;
@@ -115,7 +118,8 @@ impl Compute {
                 .help("bind one with --in or --out")
         })?;
         for other in descriptors {
-            if other.colocation != first.colocation || other.layout.shape() != first.layout.shape()
+            if (other.colocation, other.class()) != (first.colocation, first.class())
+                || other.layout.shape() != first.layout.shape()
             {
                 let message =
                     format!("{} and {} do not lie shard beside shard", first.name, other.name);
@@ -124,12 +128,12 @@ impl Compute {
             }
         }
         let shards = match (inputs.first(), outputs.first()) {
-            (Some(input), _) => arrays.held(input)?,
-            (None, Some(output)) => arrays.held(output)?,
+            (Some(input), _) => shards_to_run(arrays, input, &request.shard_runs)?,
+            (None, Some(output)) => shards_to_run(arrays, output, &request.shard_runs)?,
             (None, None) => Vec::new(),
         };
         let limits = requested_limits(request.fuel, request.time_ms, request.memory_bytes)?;
-        let kernel = self.kernel(&arrays, key, request, &inputs, &outputs)?;
+        let kernel = self.kernel(arrays, key, request, &inputs, &outputs)?;
         let control = RunControl { deadline: self.clock.deadline(limits.time), ..control };
         let dtypes =
             inputs.iter().map(Access::dtype).chain(outputs.iter().map(Access::dtype)).collect();
@@ -146,7 +150,7 @@ impl Compute {
             control,
             clock: self.clock.clone(),
             done: Mutex::default(),
-            arrays,
+            data,
         })
     }
 
@@ -266,6 +270,47 @@ pub(crate) fn requested_limits(
     let fuel = within("units of fuel", fuel, usual.fuel)?;
     let memory_bytes = within("bytes of memory", memory_bytes, usual.memory_bytes)?;
     Ok(Limits { fuel, time, memory_bytes, ..usual })
+}
+
+/// The shards that a request names, all led by this node; all that this node leads when it names none.
+///
+/// # Errors
+///
+/// [`ErrorCode::WrongNode`] when another node leads one of them, [`ErrorCode::InvalidArgument`].
+fn shards_to_run<A: Action>(
+    arrays: &Arrays,
+    operand: &Access<A>,
+    runs: &[u64],
+) -> Result<Vec<ShardIndex>, Failure> {
+    if runs.is_empty() {
+        return Ok(arrays.led(operand));
+    }
+    let (pairs, rest) = runs.as_chunks::<2>();
+    let all = operand.descriptor().layout.shards();
+    let mut shards = Vec::new();
+    let mut next = 0;
+    for [first, count] in pairs {
+        let end = first.checked_add(*count).filter(|end| *end <= all && *first >= next);
+        let Some(end) = end else {
+            let message =
+                format!("shards {first}+{count} of {}, which has {all}", operand.descriptor().name);
+            return Err(Failure::new(ErrorCode::InvalidArgument, message));
+        };
+        next = end;
+        for index in (*first..end).map(ShardIndex) {
+            if !arrays.leads(operand, index) {
+                let message =
+                    format!("another node leads shard {index} of {}", operand.descriptor().name);
+                return Err(Failure::new(ErrorCode::WrongNode, message)
+                    .help("fetch the view of the cluster again"));
+            }
+            shards.push(index);
+        }
+    }
+    if !rest.is_empty() {
+        return Err(Failure::new(ErrorCode::InvalidArgument, "a run of shards without its count"));
+    }
+    Ok(shards)
 }
 
 /// The name of a module in grants: `module:` and its whole hash, for a part of it can be met by another module.

@@ -1,19 +1,15 @@
-//! Prepares a cluster on this machine: fresh identities, configs and free loopback ports in one directory.
+//! Prepares a cluster on this machine: the directories of its nodes, on free loopback ports.
+//!
+//! The first node's is made like by `holo init`; each of the others has a ticket, with which it joins when it starts.
 
-use std::fmt::Write as _;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use holo_core::{ClusterId, ErrorCode, Failure, Role, Verb};
-use holo_net::Identity;
+use holo_core::catalog::Settings;
+use holo_core::{ClusterId, ErrorCode, Failure};
 
-use crate::clock::Clock;
-
-/// Certificates are made anew at every start; this one only proves that the files work.
-const LIFETIME: Duration = Duration::from_secs(3600);
+use crate::config::{CONFIG_FILE, NodeSettings, TimerSettings};
+use crate::home::{InitOptions, init, make_directory, prepare_join};
 
 /// What every node of the cluster gets.
 #[derive(Clone, Debug)]
@@ -24,18 +20,28 @@ pub struct DevOptions {
     pub workers: Option<usize>,
     /// Name of the cluster.
     pub cluster_name: String,
+    /// Times, where they shall not be the defaults.
+    pub timers: Option<TimerSettings>,
+    /// Settings of the cluster.
+    pub settings: Settings,
 }
 
 impl Default for DevOptions {
     fn default() -> Self {
-        Self { memory: "2GiB".to_owned(), workers: None, cluster_name: "dev".to_owned() }
+        Self {
+            memory: "2GiB".to_owned(),
+            workers: None,
+            cluster_name: "dev".to_owned(),
+            timers: None,
+            settings: InitOptions::default().settings,
+        }
     }
 }
 
 /// A prepared cluster, not started yet.
 #[derive(Clone, Debug)]
 pub struct DevCluster {
-    /// One config file per node.
+    /// One config file per node, in the node's directory.
     pub configs: Vec<PathBuf>,
     /// Where each node will listen.
     pub addresses: Vec<SocketAddr>,
@@ -45,66 +51,49 @@ pub struct DevCluster {
     pub cluster_id: ClusterId,
 }
 
-/// Writes identities and configs of `nodes` nodes under `dir`, which is made if it is not there.
+/// Writes the directories of `nodes` nodes under `dir`, which is made if it is not there.
 ///
 /// # Errors
 ///
-/// [`ErrorCode::InvalidArgument`] for no node or more than 64, [`ErrorCode::FileFailed`], and those of identities.
+/// [`ErrorCode::InvalidArgument`] for no node or more than 64, [`ErrorCode::FileFailed`], and those of [`init`].
 pub fn prepare(dir: &Path, nodes: usize, options: &DevOptions) -> Result<DevCluster, Failure> {
     if !(1..=64).contains(&nodes) {
         let message = format!("{nodes} nodes on one machine; 1 to 64 are possible");
         return Err(Failure::new(ErrorCode::InvalidArgument, message));
     }
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|source| failed(dir, &source))?;
-    let (mut root, mut secret) = ([0u8; 32], [0u8; 32]);
-    for random in [&mut root, &mut secret] {
-        getrandom::fill(random).map_err(|source| {
-            Failure::new(ErrorCode::Internal, format!("no randomness: {source}"))
-        })?;
-    }
-    // Stands for the root's public key: a cluster of one machine for one afternoon has no root that signs.
-    let cluster_id = ClusterId(*blake3::hash(&root).as_bytes());
-    write_private(&dir.join("cluster.secret"), &format!("{}\n", ClusterId(secret).to_hex()))?;
-    let now = Clock::start().wall();
-    let client_identity = dir.join("client.identity");
-    let client = Identity::generate(Role::Client, cluster_id, LIFETIME, now)?;
-    client.save(&client_identity)?;
+    make_directory(dir)?;
     let addresses = free_ports(nodes)?;
-    let mut members = String::new();
-    for (index, address) in addresses.iter().enumerate() {
-        let name = format!("n{}", index + 1);
-        let identity = Identity::generate(Role::Node, cluster_id, LIFETIME, now)?;
-        identity.save(&dir.join(format!("{name}.identity")))?;
-        let key = identity.key();
-        write!(
-            members,
-            "\n[[members]]\nnode = \"{key}\"\nname = \"{name}\"\naddress = \"{address}\"\n"
-        )
-        .map_err(|source| Failure::new(ErrorCode::Internal, source.to_string()))?;
+    let home = |index: usize| dir.join(format!("n{}", index + 1));
+    let settings = |index: usize| NodeSettings {
+        name: Some(format!("n{}", index + 1)),
+        listen: addresses.get(index).map(ToString::to_string),
+        advertise: addresses.get(index).map(ToString::to_string),
+        memory: Some(options.memory.clone()),
+        workers: options.workers,
+        profile: Some("same-host".to_owned()),
+        timers: options.timers.clone(),
+        ..NodeSettings::default()
+    };
+    let first = init(
+        &home(0),
+        &InitOptions {
+            cluster_name: options.cluster_name.clone(),
+            node: settings(0),
+            operator: "you".to_owned(),
+            settings: options.settings,
+            tickets: nodes - 1,
+            ..InitOptions::default()
+        },
+    )?;
+    for (index, ticket) in (1..).zip(&first.tickets) {
+        prepare_join(&home(index), ticket.as_str(), &settings(index))?.keep();
     }
-    let grants: Vec<_> =
-        Verb::ALL.iter().filter(|verb| **verb != Verb::Member).map(|verb| verb.name()).collect();
-    let client_entry =
-        format!("\n[[clients]]\nkey = \"{}\"\nname = \"you\"\ngrants = {grants:?}\n", client.key());
-    let mut configs = Vec::new();
-    for (index, address) in addresses.iter().enumerate() {
-        let name = format!("n{}", index + 1);
-        let workers =
-            options.workers.map_or_else(String::new, |workers| format!("workers = {workers}\n"));
-        let text = format!(
-            "# One node of a cluster on this machine; everything in it is in memory only.\n\
-             cluster_name = \"{cluster}\"\ncluster_id = \"{cluster_id}\"\ncluster_secret_file = \"cluster.secret\"\n\
-             name = \"{name}\"\nlisten = \"{address}\"\nidentity = \"{name}.identity\"\nmemory = \"{memory}\"\n\
-             {workers}profile = \"same-host\"\n{members}{client_entry}",
-            cluster = options.cluster_name,
-            memory = options.memory,
-        );
-        let path = dir.join(format!("{name}.toml"));
-        write_private(&path, &text)?;
-        configs.push(path);
-    }
-    Ok(DevCluster { configs, addresses, client_identity, cluster_id })
+    Ok(DevCluster {
+        configs: (0..nodes).map(|index| home(index).join(CONFIG_FILE)).collect(),
+        addresses,
+        client_identity: first.client_identity,
+        cluster_id: first.cluster,
+    })
 }
 
 /// Ports that are free right now. Another program could take one before the node does; the node then says so.
@@ -117,15 +106,4 @@ fn free_ports(count: usize) -> Result<Vec<SocketAddr>, Failure> {
         .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<Result<Vec<_>, _>>();
     sockets.map_err(none)?.iter().map(|socket| socket.local_addr().map_err(none)).collect()
-}
-
-fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
-    let mut options = fs::OpenOptions::new();
-    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    let written = opened.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
-    written.map_err(|source| failed(path, &source))
-}
-
-fn failed(path: &Path, source: &std::io::Error) -> Failure {
-    Failure::new(ErrorCode::FileFailed, format!("{}: {source}", path.display()))
 }

@@ -7,8 +7,10 @@
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), holo_core::Failure> {
-//! let config = holo_node::Config::load("node.toml".as_ref())?;
-//! let node = holo_node::Node::start(config)?;
+//! use holo_node::{Config, InitOptions, Node, NodeSettings, init};
+//!
+//! let first = init("/var/lib/holo".as_ref(), &InitOptions::default())?;
+//! let node = Node::start(Config::load(&first.home, &NodeSettings::default())?).await?;
 //! println!("listening on {}", node.local_addr());
 //! node.stopped().await;
 //! node.shutdown().await;
@@ -20,15 +22,18 @@
 //!
 //! What decides lives in `holo-core`; commands and output in `holo-cli`.
 
-mod arrays;
 mod bytes_text;
 mod clock;
 mod compute;
 mod config;
-mod directory;
+mod control;
+mod data;
+mod hold;
+mod home;
 mod links;
 mod modules;
 mod node;
+mod ports;
 mod process;
 mod run;
 mod service;
@@ -37,5 +42,6 @@ mod workers;
 pub mod dev;
 
 pub use bytes_text::parse_bytes;
-pub use config::Config;
+pub use config::{Config, NodeSettings, TimerSettings, Timers};
+pub use home::{InitOptions, Initialized, JoinOptions, Joined, TicketText, init, join};
 pub use node::Node;

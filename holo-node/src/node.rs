@@ -2,22 +2,24 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use holo_core::replication::ReplicaId;
+use holo_core::wire::NodeLoad;
 use holo_core::{ErrorCode, Failure, NodeId, Role};
 use holo_gpu::GpuWorker;
 use holo_net::{Endpoint, EndpointOptions, Identity};
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::arrays::Arrays;
 use crate::clock::Clock;
 use crate::compute::Compute;
 use crate::config::Config;
-use crate::directory::DirectoryDriver;
-use crate::links::Links;
+use crate::control::{Control, Phase};
+use crate::data::{Arrays, DataPlane};
+use crate::hold;
+use crate::process;
 use crate::service::NodeService;
 
 /// How long a certificate of a connection is good for.
@@ -35,57 +37,61 @@ const IDLE_BYTES_KEPT: u64 = 64 << 20;
 pub struct Node {
     endpoint: Endpoint,
     service: Arc<NodeService>,
-    /// Link keepers; dropped, and so ended, with the node.
+    /// Dropped, and so ended, with the node.
     tasks: JoinSet<()>,
 }
 
 impl Node {
-    /// Starts the node inside the current tokio runtime. It answers when this returns; links to the other members open
-    /// as they come up.
+    /// Starts the node of a directory inside the current tokio runtime. It answers when this returns, and finds its
+    /// place in its cluster by itself: it joins if it has a ticket, registers as soon as a majority of the catalog's
+    /// voters answers, and then serves data. [`Self::ready`] waits for that.
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::ConfigInvalid`] when the identity does not fit the config, [`ErrorCode::FileFailed`], and those of
-    /// binding the port.
-    pub fn start(config: Config) -> Result<Self, Failure> {
+    /// [`ErrorCode::ConfigInvalid`] when the directory is no node's, [`ErrorCode::Conflict`] when another process runs
+    /// it, [`ErrorCode::FileFailed`], [`ErrorCode::Corrupt`], and those of binding the port.
+    pub async fn start(config: Config) -> Result<Self, Failure> {
         let clock = Clock::start();
-        let identity = Identity::load(&config.identity, CERTIFICATE_LIFETIME, clock.wall())?;
-        check_identity(&config, &identity)?;
+        let file = config.home.join("node.identity");
+        let identity = Identity::load(&file, CERTIFICATE_LIFETIME, clock.wall())?;
+        if identity.role() != Role::Node {
+            let message = format!("identity {}: it is of a {}", file.display(), identity.role());
+            return Err(Failure::new(ErrorCode::ConfigInvalid, message));
+        }
         let me = NodeId(identity.key());
-        let membership = Arc::new(config.membership()?);
-        let policy = Arc::new(config.policy());
-        let arrays =
-            Arc::new(Arrays::new(Arc::clone(&membership), me, policy, config.memory_bytes)?);
-        let links = Arc::new(Links::new(Arc::clone(&membership), arrays.index()));
-        let compute = Arc::new(Compute::start(config.workers, gpu_worker()?, clock.clone())?);
-        let secret = config.cluster_secret()?;
-        let directory = Arc::new(DirectoryDriver::new(
-            Arc::clone(&arrays),
-            Arc::clone(&links),
-            secret,
-            clock.clone(),
-        ));
-        let service = Arc::new(NodeService {
-            me,
-            name: config.name.clone(),
-            membership,
-            arrays,
-            compute,
-            directory,
-            clock,
-            endpoint: Mutex::new(None),
-            stop: watch::Sender::new(false),
-        });
+        let name = config.name.clone();
         let mut options = EndpointOptions::new(config.listen, identity);
         options.suites_accepted.clone_from(&config.suites);
         options.suite_offered = config.suites.first().copied().unwrap_or(options.suite_offered);
         options.profile = config.profile;
+        let (memory_bytes, workers) = (config.memory_bytes, config.workers);
+        let control = Control::new(me, config, clock.clone())?;
+        control.open().await?;
+        let compute = Arc::new(Compute::start(workers, gpu_worker()?, clock.clone())?);
+        let service = Arc::new(NodeService {
+            me,
+            name,
+            control: Arc::clone(&control),
+            compute,
+            clock,
+            data: OnceLock::new(),
+            endpoint: Mutex::new(None),
+        });
         let endpoint =
-            Endpoint::bind(options, Some(Arc::clone(&service) as Arc<dyn holo_net::Service>))?;
+            Endpoint::bind(options, Some(Arc::clone(&service) as Arc<dyn holo_net::Service>));
+        let endpoint = match endpoint {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                control.stop().await;
+                return Err(error.into());
+            }
+        };
         *service.endpoint.lock() = Some(endpoint.clone());
-        let mut tasks = keep_links(&endpoint, &links, &service.directory);
-        tasks.spawn(keep_trim(Arc::clone(&service)));
-        tracing::info!(name = %service.name, node = %me.short(), address = %endpoint.local_addr(), "node ready");
+        control.start(endpoint.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep_trim(Arc::downgrade(&service)));
+        tasks.spawn(begin_data(Arc::clone(&service), memory_bytes));
+        tracing::info!(name = %service.name, node = %me.short(), address = %endpoint.local_addr(), "node answers");
         Ok(Self { endpoint, service, tasks })
     }
 
@@ -99,45 +105,141 @@ impl Node {
         self.service.me
     }
 
-    /// Resolves when somebody asked it to stop through the network.
-    pub async fn stopped(&self) {
-        let mut stop = self.service.stop.subscribe();
-        // The sender lives as long as the service, which we hold.
-        let _stopping = stop.wait_for(|stop| *stop).await;
+    /// Waits until the node is a member in its present life.
+    ///
+    /// # Errors
+    ///
+    /// Why it never will be; [`ErrorCode::NotReady`] when it is not within `deadline`, with what it waits for.
+    pub async fn ready(&self, deadline: Duration) -> Result<ReplicaId, Failure> {
+        let mut phase = self.service.control.phase();
+        let settled = phase
+            .wait_for(|phase| matches!(phase, Phase::Ready(_) | Phase::Stopping | Phase::Over(_)));
+        let settled = tokio::time::timeout(deadline, settled).await;
+        match settled.map(|phase| phase.map(|phase| phase.clone())) {
+            Ok(Ok(Phase::Ready(replica))) => Ok(replica),
+            Ok(Ok(Phase::Over(failure))) => Err(failure),
+            Ok(_) => Err(Failure::new(ErrorCode::ShuttingDown, "the node is stopping")),
+            Err(_elapsed) => {
+                let message =
+                    format!("not within {deadline:?}: {}", self.service.control.standing_text());
+                Err(Failure::new(ErrorCode::NotReady, message))
+            }
+        }
+    }
+
+    /// Resolves when the node ends: because somebody asked it to through the network, or because it cannot go on, which
+    /// is then said.
+    pub async fn stopped(&self) -> Option<Failure> {
+        let mut phase = self.service.control.phase();
+        let over = phase.wait_for(|phase| matches!(phase, Phase::Stopping | Phase::Over(_))).await;
+        match over.as_deref() {
+            Ok(Phase::Over(failure)) => Some(failure.clone()),
+            _ => None,
+        }
     }
 
     /// Refuses new work, tells the peers and ends.
     pub async fn shutdown(mut self) {
-        self.service.stop.send_replace(true);
+        self.service.control.end(Phase::Stopping);
         self.tasks.shutdown().await;
+        if let Some(data) = self.service.data.get() {
+            data.stop();
+        }
+        self.service.control.stop().await;
         *self.service.endpoint.lock() = None;
         self.endpoint.close().await;
     }
 }
 
-fn check_identity(config: &Config, identity: &Identity) -> Result<(), Failure> {
-    let refuse = |why: String| {
-        let message = format!("identity {}: {why}", config.identity.display());
-        Err(Failure::new(ErrorCode::ConfigInvalid, message))
-    };
-    if identity.role() != Role::Node {
-        return refuse(format!("it is of a {}, a node's is needed", identity.role()));
+impl Drop for Node {
+    /// Ends like a process that was killed, unless [`Node::shutdown`] was called.
+    fn drop(&mut self) {
+        if let Some(data) = self.service.data.get() {
+            data.stop();
+        }
+        self.service.control.let_go();
+        *self.service.endpoint.lock() = None;
     }
-    if identity.cluster() != config.cluster_id {
-        return refuse(format!("it belongs to cluster {}", identity.cluster().short()));
+}
+
+/// Starts the data plane when this process knows who it is, and then keeps what is on disk.
+async fn begin_data(service: Arc<NodeService>, memory_bytes: u64) {
+    match try_begin_data(&service, memory_bytes).await {
+        Ok(Some(me)) => {
+            let Some(data) = service.data.get().cloned() else { return };
+            let control = Arc::clone(&service.control);
+            drop(service);
+            hold::keep(control, data, me).await;
+        }
+        Ok(None) => {}
+        Err(failure) => service.control.end(Phase::Over(failure)),
     }
-    Ok(())
+}
+
+async fn try_begin_data(
+    service: &Arc<NodeService>,
+    memory_bytes: u64,
+) -> Result<Option<ReplicaId>, Failure> {
+    let control = &service.control;
+    let Some((me, view)) = control.registered().await else { return Ok(None) };
+    let bits = u8::try_from(view.partitions().trailing_zeros()).unwrap_or(u8::MAX);
+    let arrays = Arc::new(Arrays::new(bits, view, control.policy(), memory_bytes));
+    let data = DataPlane::start(
+        me,
+        control.config.timers.replication.clone(),
+        control.config_verifier()?,
+        arrays,
+        Arc::clone(control) as Arc<_>,
+        service.clock.clone(),
+    )?;
+    if service.data.set(Arc::clone(&data)).is_err() {
+        return Err(Failure::new(ErrorCode::Internal, "there is a data plane already"));
+    }
+    let (data, clock) = (Arc::downgrade(&data), service.clock.clone());
+    let of_load = Weak::clone(&data);
+    let unreadable = Arc::downgrade(control);
+    control.report_load(move || {
+        let unreadable = unreadable.upgrade().map_or(0, |control| control.unreadable());
+        let load = of_load.upgrade().map(|data| load(&data, &clock, unreadable));
+        load.unwrap_or_default()
+    });
+    control.feed(move |news| {
+        if let Some(data) = data.upgrade() {
+            data.take_news(news);
+        }
+    });
+    Ok(Some(me))
+}
+
+fn load(data: &DataPlane, clock: &Clock, unreadable: u64) -> NodeLoad {
+    let (usage, load, process) = (data.arrays.usage(), data.load(), process::usage());
+    NodeLoad {
+        frame_bytes: usage.frame_bytes,
+        frame_bytes_max: usage.frame_bytes_max,
+        reserved_bytes: usage.reserved_bytes,
+        reserved_bytes_max: usage.reserved_bytes_max,
+        groups_primary: load.groups_primary,
+        groups_backup: load.groups_backup,
+        copies_out: load.copies_out,
+        copied_bytes: load.copied_bytes,
+        resident_bytes: process.resident_bytes,
+        cpu_ms: process.cpu_ms,
+        uptime_ms: clock.now().0 / 1_000_000,
+        holds_unreadable: unreadable,
+    }
 }
 
 /// Gives memory that nobody uses back to the system, a moment after it was freed.
-async fn keep_trim(service: Arc<NodeService>) {
+async fn keep_trim(service: Weak<NodeService>) {
     let mut ticks = tokio::time::interval(TRIM_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let usage = service.arrays.usage();
+        let Some(service) = service.upgrade() else { return };
+        let Some(data) = service.data.get() else { continue };
+        let usage = data.arrays.usage();
         if usage.resident_bytes.saturating_sub(usage.frame_bytes) > IDLE_BYTES_KEPT {
-            let arrays = Arc::clone(&service.arrays);
+            let arrays = Arc::clone(&data.arrays);
             // When every worker is busy, memory is about to be used again: the next tick asks anew.
             let _busy = service.compute.workers.submit(move || arrays.trim());
         }
@@ -150,24 +252,4 @@ fn gpu_worker() -> Result<GpuWorker, Failure> {
         Failure::new(ErrorCode::Internal, format!("cannot tell this program's path: {source}"))
     })?;
     Ok(GpuWorker::new(executable, vec!["gpu-worker".into()], GPU_WATCHDOG))
-}
-
-fn keep_links(
-    endpoint: &Endpoint,
-    links: &Arc<Links>,
-    directory: &Arc<DirectoryDriver>,
-) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for index in links.dialed() {
-        let (endpoint, links, directory) =
-            (endpoint.clone(), Arc::clone(links), Arc::clone(directory));
-        tasks.spawn(async move {
-            let greet = |link| {
-                let directory = Arc::clone(&directory);
-                async move { directory.greet(link).await }
-            };
-            links.keep(endpoint, index, greet).await;
-        });
-    }
-    tasks
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use holo_core::expr::Program;
 use holo_core::wire::{RunReply, ShardPartial};
 use holo_core::{
-    ArrayLayout, DType, Epoch, ErrorCode, Failure, Retry, Scalar, ShardIndex, TileSink, TileSource,
+    ArrayLayout, DType, ErrorCode, Failure, Retry, Scalar, ShardIndex, TileSink, TileSource,
     action, limits,
 };
 use holo_exec::{CallOutput, Expression, Grants, Limits, Module, RunControl, ShardTask};
@@ -14,8 +14,8 @@ use holo_gpu::{GpuTask, GpuWorker};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::arrays::{Access, Arrays};
 use crate::clock::Clock;
+use crate::data::{Access, DataPlane};
 
 /// What a run executes.
 pub(crate) enum Kernel {
@@ -36,7 +36,7 @@ pub(crate) enum Kernel {
 
 /// One run, shared by the workers that take part in it.
 pub(crate) struct Run {
-    pub(crate) arrays: Arc<Arrays>,
+    pub(crate) data: Arc<DataPlane>,
     pub(crate) kernel: Kernel,
     pub(crate) inputs: Vec<Access<action::Read>>,
     pub(crate) outputs: Vec<Access<action::Write>>,
@@ -123,7 +123,7 @@ impl Run {
         }
         let Some(reply) = done.reply.take() else { return };
         let outcome = match done.failure.take() {
-            Some(failure) if done.shards > 0 && !self.outputs.is_empty() => {
+            Some(failure) if done.shards > 0 && self.is_in_place() => {
                 Err(in_part(failure, done.shards, self.shards.len()))
             }
             Some(failure) => Err(failure),
@@ -133,6 +133,12 @@ impl Run {
         let _unwanted = reply.send(outcome);
     }
 
+    /// Whether it writes what it reads. Any other run gives the same however often it is done.
+    fn is_in_place(&self) -> bool {
+        let is_read = |id| self.inputs.iter().any(|input| input.descriptor().id == id);
+        self.outputs.iter().any(|output| is_read(output.descriptor().id))
+    }
+
     fn shard(&self, shard: ShardIndex) -> Result<ShardResult, Failure> {
         if self.control.is_cancelled() {
             return Err(Failure::new(ErrorCode::Cancelled, "the requester is gone"));
@@ -140,14 +146,18 @@ impl Run {
         if self.control.deadline.is_some_and(|deadline| self.clock.is_past(deadline)) {
             return Err(Failure::new(ErrorCode::TimeLimit, "no time is left for this shard"));
         }
-        let snapshots =
-            self.inputs.iter().map(|access| Ok(self.arrays.shard(access, shard)?.snapshot()));
+        let arrays = &self.data.arrays;
+        let now = || self.clock.now();
+        let snapshots = self
+            .inputs
+            .iter()
+            .map(|access| arrays.read(access, shard, now, |pages| Ok(pages.snapshot())));
         let snapshots = snapshots.collect::<Result<Vec<_>, Failure>>()?;
         let sources: Vec<&dyn TileSource> =
             snapshots.iter().map(|snapshot| snapshot as &dyn TileSource).collect();
         let staged = self.outputs.iter().map(|access| {
             let bytes = access.descriptor().layout.bytes_in_shard(shard);
-            self.arrays.stage(access, shard, 0, bytes)
+            arrays.stage(access, shard, 0, bytes)
         });
         let mut staged = staged.collect::<Result<Vec<_>, Failure>>()?;
         let mut sinks: Vec<&mut dyn TileSink> =
@@ -157,7 +167,7 @@ impl Run {
         let task = ShardTask { first_index, elems, inputs: &sources, outputs: &mut sinks };
         let result = self.execute(shard, task)?;
         for (access, staged) in self.outputs.iter().zip(staged) {
-            self.arrays.publish(access, shard, Epoch(0), self.clock.now(), staged)?;
+            self.data.publish_blocking(access, shard, staged)?;
         }
         Ok(result)
     }
@@ -264,8 +274,8 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// A failure after shards were written: trying the same again would run on what the first attempt left, so no retry is
-/// offered, and the message says how far it came.
+/// A failure after shards of a run in place were written: trying the same again would run on what the first attempt
+/// left, so no retry is offered, and the message says how far it came.
 fn in_part(failure: Failure, done: usize, all: usize) -> Failure {
     let code = match failure.code.retry() {
         Retry::Never => failure.code,

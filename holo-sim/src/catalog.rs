@@ -304,7 +304,7 @@ impl Catalog {
     /// Says how many news there are; a follower that lags knows fewer.
     fn answer(&self, env: &mut Env, node: usize, known: usize) {
         let lag = if env.healed { 0 } else { env.rng.below(env.scenario.catalog.follower_lag + 1) };
-        let as_of = env.now.saturating_sub(lag);
+        let as_of = env.now.saturating_sub(lag.max(env.news_lag(node)));
         let newest = self.times.partition_point(|made| *made <= as_of);
         if newest > known {
             self.reply(env, node, FromCatalog::News { known: newest });
@@ -509,5 +509,6 @@ fn registration(node: usize, boot: u64) -> Operation {
         agent: String::new(),
         address: String::new(),
         resumes: None,
+        after: None,
     })
 }

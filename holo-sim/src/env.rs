@@ -9,7 +9,7 @@ use crate::packet::{Event, Packet};
 use crate::proof::KeyedProof;
 use crate::queue::{Queue, Time};
 use crate::rng::Rng;
-use crate::scenario::Scenario;
+use crate::scenario::{RESIDUE, Residue, Scenario};
 use crate::trace::Trace;
 use crate::watch::Watch;
 
@@ -89,6 +89,28 @@ impl Env {
             self.queue.push(second, Event::Deliver { from, to, packet: packet.clone() });
         }
         self.queue.push(first, Event::Deliver { from, to, packet });
+    }
+
+    /// How long after the faults the last thing goes well again.
+    pub(crate) fn residue_lasts(&self) -> Time {
+        let Residue { late_news, lame } = self.scenario.residue;
+        if late_news.is_some() || lame.is_some() { RESIDUE } else { 0 }
+    }
+
+    /// Whether all goes well by now.
+    fn is_well(&self) -> bool {
+        self.healed && self.now >= self.scenario.heal_at + self.residue_lasts()
+    }
+
+    /// By how much the catalog's news reach a node late, as long as not all goes well.
+    pub(crate) fn news_lag(&self, node: usize) -> Time {
+        let late = self.scenario.residue.late_news.filter(|(late, _)| *late == node);
+        late.filter(|_| !self.is_well()).map_or(0, |(_, lag)| lag)
+    }
+
+    /// Whether machines on one node only answer those on another.
+    pub(crate) fn is_lame(&self, from: usize, to: usize) -> bool {
+        self.scenario.residue.lame == Some((from, to)) && self.healed && !self.is_well()
     }
 
     /// Remembers a message for forgers.

@@ -45,7 +45,7 @@ enum Command {
     /// Plant every bug and print the table of who was caught
     Mutants {
         /// Seeds to try for each
-        #[arg(long, default_value_t = 20_000)]
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
         seeds: u64,
         /// Threads
         #[arg(long, default_value_t = 2)]
@@ -132,9 +132,17 @@ fn report(
         writeln!(out, "  seed {seed}: the second run was another one")?;
     }
     if let Some(failure) = summary.failures.first() {
-        writeln!(out, "  holo-sim replay --seed {}", failure.seed)?;
+        writeln!(out, "  {}", replay_command(failure.seed, campaign.plant))?;
     }
     Ok(())
+}
+
+/// What shows one run again, planted bug and all.
+fn replay_command(seed: u64, plant: Plant) -> String {
+    match plant {
+        Plant::None => format!("holo-sim replay --seed {seed}"),
+        plant => format!("holo-sim replay --seed {seed} --mutant {}", plant.name()),
+    }
 }
 
 fn replay(out: &mut impl Write, seed: u64, plant: Plant) -> io::Result<bool> {
@@ -188,7 +196,11 @@ fn mutants(out: &mut impl Write, seeds: u64, jobs: usize, only: Option<Plant>) -
 fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     let (low, high) = text.split_once("..").ok_or("give seeds as A..B")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
-    Ok(number(low)?..number(high)?)
+    let seeds = number(low)?..number(high)?;
+    if seeds.is_empty() {
+        return Err(format!("{text} holds no seed: B must be above A"));
+    }
+    Ok(seeds)
 }
 
 fn parse_plant(text: &str) -> Result<Plant, String> {
@@ -209,5 +221,32 @@ impl Clock {
 
     fn elapsed(&self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(words: &[&str]) -> String {
+        let words = ["holo-sim"].iter().chain(words);
+        Cli::try_parse_from(words).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_run_over_no_seeds_is_refused_for_it_could_not_fail() {
+        assert!(refusal(&["run", "--seeds", "9..3"]).contains("9..3 holds no seed"));
+        assert!(refusal(&["run", "--seeds", "4..4"]).contains("4..4 holds no seed"));
+        assert!(refusal(&["mutants", "--seeds", "0"]).contains("0 is not in 1.."));
+        assert_eq!(parse_seeds("3..9"), Ok(3..9));
+    }
+
+    #[test]
+    fn the_hint_how_to_replay_names_the_planted_bug() {
+        assert_eq!(replay_command(7, Plant::None), "holo-sim replay --seed 7");
+        let planted = Plant::find("NoDriftMargin").unwrap();
+        let command = replay_command(7, planted);
+        assert_eq!(command, "holo-sim replay --seed 7 --mutant NoDriftMargin");
+        assert!(Cli::try_parse_from(command.split(' ')).is_ok());
     }
 }

@@ -39,3 +39,10 @@ fn the_survivor_of_a_double_failure_serves_reads() {
 fn a_learner_that_lacks_trimmed_bytes_gets_a_new_snapshot() {
     [373, 1359, 4434, 5994].into_iter().for_each(holds);
 }
+
+/// Behind a link that carried answers only, the offer of a snapshot got lost, and a learner that had a base and lacked what
+/// was trimmed was never offered it again.
+#[test]
+fn a_snapshot_whose_offer_was_lost_is_offered_again() {
+    holds(4691);
+}

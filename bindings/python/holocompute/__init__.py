@@ -6,13 +6,15 @@
 ...     b = hc.sqrt(a * a + 1)
 ...     print(b.sum().item(), b.store("demo/b")[:3])
 
-Slices are read into NumPy arrays and written from them. Operators and functions are lazy: the nodes that hold the
-elements compute them when ``compute``, ``store``, ``item`` or an assignment asks for the result. What distributed
-arrays cannot do raises :class:`NotSupported`, which names what to use instead.
+Slices are read into NumPy arrays and written from them; single elements are changed atomically, as in
+``a.fetch_add(i, 1)``. Operators and functions are lazy: the nodes that hold the elements compute them when
+``compute``, ``store``, ``item`` or an assignment asks for the result. Every element has two copies where there are two
+nodes (``replicas=`` asks for more or fewer), so that no node takes data with it when it dies. What distributed arrays
+cannot do raises :class:`NotSupported`, which names what to use instead.
 """
 
 from holocompute._array import Array
-from holocompute._cluster import Cluster, connect, local
+from holocompute._cluster import Cluster, connect, local, sync
 from holocompute._errors import HoloError, NotSupported
 from holocompute._functions import (
     abs,
@@ -54,6 +56,7 @@ __all__ = [
     "rint",
     "sin",
     "sqrt",
+    "sync",
     "tanh",
     "trunc",
     "where",

@@ -34,13 +34,15 @@ class Array(Lazy):
     compute. Made by the methods of :class:`Cluster`.
     """
 
-    __slots__ = ("_cluster", "_dtype", "_native", "_owned", "shape")
+    __slots__ = ("_cluster", "_dtype", "_native", "_owned", "_whole", "shape")
 
     def __init__(self, cluster: Cluster, native: _native.NativeArray, *, owned: bool) -> None:
         self._cluster = cluster
         self._native = native
         self._dtype = np.dtype(native.dtype)
         self.shape = tuple(native.shape)
+        # Of a handle with a deadline: the one that it was made from.
+        self._whole: Array | None = None
         # An array without a name of its own goes with its last handle.
         self._owned = weakref.finalize(self, cluster._forget, native.name) if owned else None
 
@@ -58,6 +60,22 @@ class Array(Lazy):
     def shards(self) -> int:
         """How many pieces it is cut into."""
         return self._native.shards
+
+    @property
+    def replicas(self) -> int:
+        """Copies that the cluster keeps, each on another node."""
+        return self._native.replicas
+
+    @property
+    def min_in_sync(self) -> int:
+        """Copies that must be in sync for a write to be taken."""
+        return self._native.min_in_sync
+
+    def with_deadline(self, seconds: float) -> Array:
+        """The same array, each of whose reads, writes and updates ends within so many seconds or fails."""
+        limited = Array(self._cluster, self._native.with_deadline(seconds), owned=False)
+        limited._whole = self
+        return limited
 
     @property
     def _id(self) -> int:
@@ -123,12 +141,74 @@ class Array(Lazy):
         if isinstance(value, Lazy):
             value = value.to_numpy()
         values = cast(value, self._dtype)
-        if index.is_everything and values.ndim == 0:
-            self._native.fill(values.tobytes())
+        if values.ndim == 0:
+            # Only the value travels.
+            if index.is_everything:
+                self._native.fill(values.tobytes())
+            else:
+                self._native.fill_selection(index.axes, values.tobytes())
             return
         check_limit(index.elems * self._dtype.itemsize, IMPLICIT_BYTES_MAX, "this slice")
         packed = np.ascontiguousarray(np.broadcast_to(values, index.shape)[index.flips])
         self._native.write_selection(index.axes, packed.reshape(-1).view(np.uint8))
+
+    def fill(self, value: Any) -> None:
+        """Sets every element to one value."""
+        self[...] = value
+
+    # -- changing single elements ---------------------------------------------------------------
+
+    def fetch_add(self, index: Any, value: Any) -> Any:
+        """Adds to one element and returns what it was; integers wrap.
+
+        This and its kin happen on the node that holds the element, exactly once, however often they had to be sent.
+        """
+        return self._update("add", index, value)
+
+    def fetch_min(self, index: Any, value: Any) -> Any:
+        """Keeps the smaller of an element and a value, and returns what it was; a NaN loses against a number."""
+        return self._update("min", index, value)
+
+    def fetch_max(self, index: Any, value: Any) -> Any:
+        """Keeps the larger of an element and a value, and returns what it was; a NaN loses against a number."""
+        return self._update("max", index, value)
+
+    def fetch_and(self, index: Any, value: Any) -> Any:
+        """Keeps the bits that an element and a value both have, and returns what it was; not for floats."""
+        return self._update("and", index, value)
+
+    def fetch_or(self, index: Any, value: Any) -> Any:
+        """Adds the bits of a value to an element, and returns what it was; not for floats."""
+        return self._update("or", index, value)
+
+    def swap(self, index: Any, value: Any) -> Any:
+        """Sets one element and returns what it was."""
+        return self._update("swap", index, value)
+
+    def compare_exchange(self, index: Any, expected: Any, new: Any) -> tuple[bool, Any]:
+        """Sets one element if its bits are those of ``expected``.
+
+        Returns whether it was set, and what it was.
+        """
+        expected = self._element(expected)
+        found = self._update("compare_exchange", index, new, expected)
+        return found.tobytes() == expected, found
+
+    def _update(self, kind: str, index: Any, value: Any, expected: bytes | None = None) -> Any:
+        axes = Index(index, self.shape).axes
+        flat = 0
+        for at, dim in zip(axes, self.shape, strict=True):
+            if not isinstance(at, int):
+                raise TypeError("an update is of one element: give an index for each axis")
+            flat = flat * dim + at
+        previous = self._native.update(flat, kind, self._element(value), expected)
+        return np.frombuffer(previous, dtype=self._dtype)[0]
+
+    def _element(self, value: Any) -> bytes:
+        given = np.asarray(value)
+        if given.ndim != 0 or (given.dtype.kind == "f" and self._dtype.kind != "f"):
+            raise TypeError(f"{value!r} is no element of an array of {self._dtype}")
+        return cast(value, self._dtype).tobytes()
 
     def _assign(self, index: Index, value: Lazy) -> None:
         if not index.is_everything:
@@ -195,6 +275,7 @@ class Array(Lazy):
             ("shape", str(self.shape)),
             ("dtype", str(self.dtype)),
             ("size", readable(self.nbytes)),
+            ("copies", str(self.replicas)),
         ]
         total = max(self.shards, 1)
         for node, shards in self.placement().items():

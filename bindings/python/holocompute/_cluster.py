@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
 
-__all__ = ["Cluster", "connect", "local"]
+__all__ = ["Cluster", "connect", "local", "sync"]
 
 _open: weakref.WeakSet[Cluster] = weakref.WeakSet()
 
@@ -73,6 +73,13 @@ def local(
     return Cluster(_native.local(nodes, path, connect_timeout, request_timeout))
 
 
+def sync() -> None:
+    """Waits until every change that this process has begun so far has ended, on all clusters that it uses."""
+    for cluster in list(_open):
+        if not cluster._native.is_closed:
+            cluster.sync()
+
+
 def packaged_binary() -> str | None:
     """The ``holo`` program that the wheel brought, unless the environment names another."""
     if os.environ.get("HOLO_BIN"):
@@ -86,8 +93,9 @@ class Cluster:
 
     def __init__(self, native: _native.NativeCluster) -> None:
         self._native = native
-        # Names of arrays of each shape: a new one is put beside one of them, so that expressions may use both.
-        self._beside: dict[tuple[int, ...], dict[str, None]] = {}
+        # Names of arrays of each shape, with their copies: a new one is put beside one of them, so that expressions
+        # may use both.
+        self._beside: dict[tuple[int, ...], dict[str, tuple[int, int]]] = {}
         self._temporary: set[str] = set()
         _open.add(self)
 
@@ -101,6 +109,8 @@ class Cluster:
         name: str | None = None,
         like: Array | str | None = None,
         shard_elems: int | None = None,
+        replicas: int | None = None,
+        min_in_sync: int | None = None,
     ) -> Array:
         """An array of zeros; pages that nobody writes take no memory.
 
@@ -110,8 +120,15 @@ class Cluster:
             name: Name on the cluster; without one it lives as long as the handle.
             like: An array to lie beside. Arrays of one shape that one session makes lie beside each other anyway.
             shard_elems: Elements of one shard.
+            replicas: Copies, each on another node; the cluster's default is 2, as far as there are nodes.
+            min_in_sync: Copies that must be in sync for a write to be taken.
         """
-        return self._create(name, as_shape(shape), check_dtype(dtype), like, shard_elems)
+        copies = (replicas or 0, min_in_sync or 0)
+        return self._create(name, as_shape(shape), check_dtype(dtype), like, shard_elems, copies)
+
+    def empty(self, shape: int | Sequence[int], dtype: Any = np.float64, **options: Any) -> Array:
+        """The same as :meth:`zeros`: what nobody wrote is zero and takes no memory."""
+        return self.zeros(shape, dtype, **options)
 
     def ones(self, shape: int | Sequence[int], dtype: Any = np.float64, **options: Any) -> Array:
         """An array of ones; options as for :meth:`zeros`."""
@@ -147,12 +164,15 @@ class Cluster:
         name: str | None = None,
         like: Array | str | None = None,
         shard_elems: int | None = None,
+        replicas: int | None = None,
+        min_in_sync: int | None = None,
     ) -> Array:
-        """An array with the elements of a NumPy array, or of what NumPy can make one of."""
+        """An array with the elements of what NumPy can make an array of; options as for :meth:`zeros`."""
         values = np.asarray(values)
         dtype = check_dtype(values.dtype)
         flat = np.ascontiguousarray(values, dtype=dtype).reshape(-1)
-        array = self._create(name, values.shape, dtype, like, shard_elems)
+        copies = (replicas or 0, min_in_sync or 0)
+        array = self._create(name, values.shape, dtype, like, shard_elems, copies)
         if flat.size:
             array._native.write(0, flat.view(np.uint8))
         return array
@@ -231,6 +251,10 @@ class Cluster:
         """The state of every node; ``error`` says why one does not answer."""
         return self._native.status()
 
+    def sync(self) -> None:
+        """Waits until every change that was begun on this cluster so far has ended: also those of other threads."""
+        self._native.sync()
+
     def environment(self) -> dict[str, str]:
         """What another program needs to use a local cluster while it runs: ``HOLO_CLUSTER`` and ``HOLO_IDENTITY``."""
         access = self._native.local_access()
@@ -292,6 +316,7 @@ class Cluster:
         dtype: np.dtype[Any],
         like: Array | str | None = None,
         shard_elems: int | None = None,
+        copies: tuple[int, int] = (0, 0),
     ) -> Array:
         owned = name is None
         if name is None:
@@ -300,19 +325,22 @@ class Cluster:
             like = like.name
         native = None
         if like is None and shard_elems is None:
-            native = self._create_beside(name, shape, dtype)
+            native = self._create_beside(name, shape, dtype, copies)
         if native is None:
-            native = self._native.create(name, list(shape), dtype.name, like, shard_elems)
-        self._beside.setdefault(shape, {})[name] = None
+            native = self._native.create(name, list(shape), dtype.name, like, shard_elems, copies)
+        self._note(native)
         if owned:
             self._temporary.add(name)
         return Array(self, native, owned=owned)
 
-    def _create_beside(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _native.NativeArray | None:
+    def _create_beside(
+        self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], copies: tuple[int, int]
+    ) -> _native.NativeArray | None:
         known = self._beside.get(shape, {})
-        for other in list(known):
+        fitting = [other for other, has in known.items() if self._fits(has, copies)]
+        for other in fitting:
             try:
-                return self._native.create(name, list(shape), dtype.name, other, None)
+                return self._native.create(name, list(shape), dtype.name, other, None, copies)
             except HoloError as error:
                 if error.code != "HC1101":
                     raise
@@ -320,8 +348,19 @@ class Cluster:
                 known.pop(other, None)
         return None
 
+    def _fits(self, has: tuple[int, int], wanted: tuple[int, int]) -> bool:
+        """Whether an array with these copies is a good neighbour: it gives the new one as many as it has itself."""
+        if wanted == (0, 0):
+            # Who asks for nothing must not get fewer copies than is usual.
+            return has[0] >= min(2, len(self._native.members()))
+        return all(want in (0, have) for have, want in zip(has, wanted, strict=True))
+
+    def _note(self, native: _native.NativeArray) -> None:
+        copies = (native.replicas, native.min_in_sync)
+        self._beside.setdefault(tuple(native.shape), {})[native.name] = copies
+
     def _known(self, native: _native.NativeArray) -> Array:
-        self._beside.setdefault(tuple(native.shape), {})[native.name] = None
+        self._note(native)
         return Array(self, native, owned=False)
 
     def _unknown(self, name: str) -> None:

@@ -13,18 +13,27 @@ class HoloError(Exception):
         message: What happened.
         help: What to do about it, or ``None``.
         retryable: Whether the same call may succeed later and has done nothing so far.
+        outcome_unknown: Whether nobody knows if the call took effect: read before you try again.
     """
 
-    def __init__(self, code: str, message: str, help: str | None = None, retryable: bool = False) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        help: str | None = None,
+        retryable: bool = False,
+        outcome_unknown: bool = False,
+    ) -> None:
         text = f"[{code}] {message}" if help is None else f"[{code}] {message}\n  help: {help}"
         super().__init__(text)
         self.code = code
         self.message = message
         self.help = help
         self.retryable = retryable
+        self.outcome_unknown = outcome_unknown
 
-    def __reduce__(self) -> tuple[type[HoloError], tuple[str, str, str | None, bool]]:
-        return (HoloError, (self.code, self.message, self.help, self.retryable))
+    def __reduce__(self) -> tuple[type[HoloError], tuple[str, str, str | None, bool, bool]]:
+        return (HoloError, (self.code, self.message, self.help, self.retryable, self.outcome_unknown))
 
 
 class NotSupported(HoloError, NotImplementedError):
@@ -33,14 +42,11 @@ class NotSupported(HoloError, NotImplementedError):
     def __init__(self, what: str, instead: str) -> None:
         super().__init__("HC1801", f"{what} is not supported", instead)
 
-    def __reduce__(self) -> tuple[type[HoloError], tuple[str, str, str | None, bool]]:
-        return (HoloError, (self.code, self.message, self.help, self.retryable))
-
 
 class NotSupportedAttribute(NotSupported, AttributeError):
     """A NumPy attribute that distributed arrays do not have; ``hasattr`` sees it as missing."""
 
 
-def make_error(code: str, message: str, help: str | None, retryable: bool) -> HoloError:
+def make_error(code: str, message: str, help: str | None, retryable: bool, outcome_unknown: bool) -> HoloError:
     """Called by the native half."""
-    return HoloError(code, message, help, retryable)
+    return HoloError(code, message, help, retryable, outcome_unknown)

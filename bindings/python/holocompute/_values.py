@@ -46,7 +46,6 @@ INSTEAD = {
     "nonzero": "read slices and use numpy.nonzero on them",
     "tobytes": "to_numpy().tobytes()",
     "view": "astype converts values; the bits of an array cannot be viewed as another dtype",
-    "fill": "a[...] = value",
 }
 
 

@@ -1,9 +1,13 @@
 //! One array: its descriptor, and its bytes as NumPy arrays of `uint8`.
 
-use holo_client::{AnyArray, AxisIndex, ErrorCode, Failure, Scalar, Selection, Slice, Unwatched};
+use holo_client::{
+    AnyArray, AxisIndex, ErrorCode, Failure, Scalar, Selection, Slice, Unwatched, UpdateKind,
+};
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
+use crate::cluster::seconds;
 use crate::error::refused;
 use crate::waiting::wait;
 
@@ -51,18 +55,28 @@ impl NativeArray {
         self.array.descriptor().colocation.0
     }
 
-    /// Shards per node: `[(name, shards)]`, in the order of the members.
+    #[getter]
+    fn replicas(&self) -> u8 {
+        self.array.descriptor().class().replicas
+    }
+
+    #[getter]
+    fn min_in_sync(&self) -> u8 {
+        self.array.descriptor().class().min_in_sync
+    }
+
+    /// Shards per node, by the node that orders their writes: `[(name, shards)]`, in the order of the members. Shards
+    /// that nobody holds any more are not counted.
     fn placement(&self) -> Vec<(String, u64)> {
-        let membership = self.array.cluster().membership();
-        let mut counts = vec![0u64; membership.members().len()];
-        for shard in 0..self.array.layout().shards() {
-            let shard = holo_core::ShardIndex(shard);
-            let (index, _) = membership.primary_of(self.array.descriptor(), shard);
-            if let Some(count) = counts.get_mut(index) {
+        let view = self.array.cluster().view();
+        let mut counts = vec![0u64; view.members().len()];
+        for shard in (0..self.array.layout().shards()).map(holo_core::ShardIndex) {
+            let primary = view.primary_of(self.array.descriptor(), shard);
+            if let Some(count) = primary.ok().and_then(|(index, _)| counts.get_mut(index)) {
                 *count += 1;
             }
         }
-        membership.members().iter().map(|member| member.name.clone()).zip(counts).collect()
+        view.members().iter().map(|view| view.member.name.clone()).zip(counts).collect()
     }
 
     /// The bytes of the flat elements `start..stop`.
@@ -107,12 +121,44 @@ impl NativeArray {
 
     /// Sets every element to the value with these little-endian bytes.
     fn fill(&self, py: Python<'_>, value: &[u8]) -> PyResult<()> {
-        let value = Scalar::from_le_bytes(self.array.dtype(), value).map_err(refused)?;
-        wait(py, self.array.fill(value))
+        wait(py, self.array.fill(self.scalar(value)?))
+    }
+
+    /// Sets the elements of a selection to the value with these little-endian bytes.
+    fn fill_selection(&self, py: Python<'_>, axes: Vec<Axis>, value: &[u8]) -> PyResult<()> {
+        let selection = self.selection(&axes)?;
+        wait(py, self.array.fill_selection(&selection, self.scalar(value)?))
+    }
+
+    /// Changes the element with a flat index, and gives back the bytes that it had before. `kind` is one of `add`,
+    /// `min`, `max`, `and`, `or`, `swap` and, with `expected`, `compare_exchange`.
+    #[pyo3(signature = (index, kind, operand, expected=None))]
+    fn update<'py>(
+        &self,
+        py: Python<'py>,
+        index: u64,
+        kind: &str,
+        operand: &[u8],
+        expected: Option<&[u8]>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let kind = update_kind(kind)?;
+        let operand = self.scalar(operand)?;
+        let expected = expected.map(|bytes| self.scalar(bytes)).transpose()?;
+        let previous = wait(py, self.array.update(index, kind, operand, expected))?;
+        Ok(PyBytes::new(py, &previous.le_bytes()[..previous.dtype().size()]))
+    }
+
+    /// The same array, whose calls each end within so many seconds.
+    fn with_deadline(&self, limit: f64) -> PyResult<Self> {
+        Ok(Self { array: self.array.with_deadline(seconds(limit)?) })
     }
 }
 
 impl NativeArray {
+    fn scalar(&self, bytes: &[u8]) -> PyResult<Scalar> {
+        Scalar::from_le_bytes(self.array.dtype(), bytes).map_err(refused)
+    }
+
     fn selection(&self, axes: &[Axis]) -> PyResult<Selection> {
         let axes: Vec<AxisIndex> = axes.iter().map(Axis::index).collect();
         Selection::new(&axes, self.array.layout().shape()).map_err(refused)
@@ -137,6 +183,22 @@ impl Axis {
             }
         }
     }
+}
+
+fn update_kind(name: &str) -> PyResult<UpdateKind> {
+    Ok(match name {
+        "add" => UpdateKind::FetchAdd,
+        "min" => UpdateKind::FetchMin,
+        "max" => UpdateKind::FetchMax,
+        "and" => UpdateKind::FetchAnd,
+        "or" => UpdateKind::FetchOr,
+        "swap" => UpdateKind::Swap,
+        "compare_exchange" => UpdateKind::CompareExchange,
+        _ => {
+            let message = format!("{name:?} is no update");
+            return Err(refused(Failure::new(ErrorCode::InvalidArgument, message)));
+        }
+    })
 }
 
 fn contiguous<'a>(bytes: &'a PyReadonlyArray1<'_, u8>) -> PyResult<&'a [u8]> {

@@ -102,19 +102,21 @@ impl NativeCluster {
 
     #[getter]
     fn cluster_name(&self) -> PyResult<String> {
-        Ok(self.cluster()?.membership().cluster_name().to_owned())
+        Ok(self.cluster()?.view().cluster_name().to_owned())
     }
 
     /// `[(node id, name, address)]`.
     fn members(&self) -> PyResult<Vec<(String, String, String)>> {
-        let membership = self.cluster()?.membership();
-        let members = membership.members().iter();
+        let view = self.cluster()?.view();
+        let members = view.members().iter().map(|view| &view.member);
         Ok(members
             .map(|member| (member.node.to_string(), member.name.clone(), member.address.clone()))
             .collect())
     }
 
-    #[pyo3(signature = (name, shape, dtype, like=None, shard_elems=None))]
+    /// `copies` are the replicas and those of them that must be in sync; 0 stands for the cluster's default.
+    #[pyo3(signature = (name, shape, dtype, like=None, shard_elems=None, copies=(0, 0)))]
+    #[expect(clippy::too_many_arguments, reason = "the Python half calls it with all of them")]
     fn create(
         &self,
         py: Python<'_>,
@@ -123,8 +125,10 @@ impl NativeCluster {
         dtype: &str,
         like: Option<&str>,
         shard_elems: Option<u64>,
+        copies: (u32, u32),
     ) -> PyResult<NativeArray> {
-        let mut made = self.cluster()?.array(name).shape(shape);
+        let made = self.cluster()?.array(name).shape(shape);
+        let mut made = made.replicas(copies.0).min_in_sync(copies.1);
         if let Some(like) = like {
             made = made.like(like);
         }
@@ -159,6 +163,12 @@ impl NativeCluster {
         let name = name.to_owned();
         drop(runtime()?.spawn(async move { cluster.remove(&name).await }));
         Ok(())
+    }
+
+    /// Waits until every change that was begun so far has ended.
+    fn sync(&self, py: Python<'_>) -> PyResult<()> {
+        let cluster = self.cluster()?;
+        wait(py, cluster.sync())
     }
 
     /// Runs an expression over `[(name, array)]`, stores it into `output` when there is one.
@@ -306,7 +316,7 @@ fn with_timeouts(
     Ok(options)
 }
 
-fn seconds(value: f64) -> PyResult<Duration> {
+pub(crate) fn seconds(value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value).map_err(|source| {
         let message = format!("{value} seconds: {source}");
         refused(holo_client::Failure::new(holo_client::ErrorCode::InvalidArgument, message))

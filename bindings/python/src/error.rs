@@ -3,12 +3,18 @@
 use holo_client::{Error, ErrorCode, Failure};
 use pyo3::prelude::*;
 
-/// The exception that stands for an error: code, message, advice and whether a retry may help.
+/// The exception that stands for an error: code, message, advice, whether a retry may help, and whether it may
+/// have been done.
 pub(crate) fn to_python(error: &Error) -> PyErr {
     Python::attach(|py| {
         let made = py.import("holocompute._errors").and_then(|errors| {
-            let arguments =
-                (error.code().to_string(), error.message(), error.advice(), error.is_retryable());
+            let arguments = (
+                error.code().to_string(),
+                error.message(),
+                error.advice(),
+                error.is_retryable(),
+                error.is_outcome_unknown(),
+            );
             errors.getattr("make_error")?.call1(arguments)
         });
         match made {

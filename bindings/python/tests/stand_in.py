@@ -23,6 +23,23 @@ class StandInNative:
     shards: int = 2
     colocation: int = 1
     array_id: int = field(default_factory=lambda: next(_ids))
+    replicas: int = 2
+    min_in_sync: int = 1
+    updates: list[tuple[int, str, bytes, bytes | None]] = field(default_factory=list)
+    fills: list[Any] = field(default_factory=list)
+
+    def update(self, index: int, kind: str, operand: bytes, expected: bytes | None = None) -> bytes:
+        """Notes what it is asked for; the element was 7."""
+        self.updates.append((index, kind, operand, expected))
+        return np.asarray(7, dtype=self.dtype).tobytes()
+
+    def fill(self, value: bytes) -> None:
+        """Notes that everything was filled."""
+        self.fills.append(("everything", value))
+
+    def fill_selection(self, axes: list[Any], value: bytes) -> None:
+        """Notes what was filled."""
+        self.fills.append((axes, value))
 
 
 class StandInCluster:

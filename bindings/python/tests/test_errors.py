@@ -26,9 +26,10 @@ def test_an_unknown_name_points_at_itself() -> None:
 
 
 def test_errors_can_be_copied_and_keep_their_attributes() -> None:
-    error = hc.HoloError("HC1101", "gone", "look elsewhere", True)
+    error = hc.HoloError("HC1407", "gone", "look elsewhere", False, True)
     twin = copy.copy(error)
-    assert (twin.code, twin.message, twin.help, twin.retryable) == ("HC1101", "gone", "look elsewhere", True)
+    assert (twin.code, twin.message, twin.help) == ("HC1407", "gone", "look elsewhere")
+    assert (twin.retryable, twin.outcome_unknown) == (False, True)
     assert "look elsewhere" in str(twin)
 
 

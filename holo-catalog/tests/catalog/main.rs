@@ -7,6 +7,7 @@ mod agreement;
 mod chaos;
 mod recovery;
 mod refusals;
+mod slowness;
 mod snapshots;
 mod voters;
 mod world;

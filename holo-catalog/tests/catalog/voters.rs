@@ -82,6 +82,55 @@ async fn a_leader_can_leave() {
     assert_eq!(successor.standing().borrow().voters, staying);
 }
 
+/// Voters that were removed without a word took themselves for voters whose leader had died: their state stood still,
+/// and their nodes proposed to nobody. Now they are told, with what was agreed on right after, and then forgotten.
+#[tokio::test(start_paused = true)]
+async fn voters_that_are_removed_hear_of_it_and_of_nothing_later() {
+    for leader_leaves in [false, true] {
+        let world = World::of(4).await;
+        let leader = number(&world.leader().await);
+        let leaves = |id: u64| (id == leader) == leader_leaves;
+        let removed: Vec<u64> = (1..=4).filter(|id| leaves(*id)).take(2).collect();
+        let staying = ids((1..=4).filter(|id| !removed.contains(id)));
+        world.voter(leader).change_voters(staying.clone(), LONG).await.unwrap();
+        let last = world.propose(command(0)).await.unwrap().index;
+        for id in &removed {
+            let voter = world.voter(*id);
+            voter.wait_applied(last, LONG).await.unwrap();
+            assert_eq!(voter.standing().borrow().voters, staying);
+        }
+        eventually("nobody is a member without a vote", || {
+            staying.iter().all(|id| world.voter(id.0).standing().borrow().learners.is_empty())
+        })
+        .await;
+        eventually("those who were removed believe in no leader", || {
+            removed.iter().all(|id| world.voter(*id).leader().is_none())
+        })
+        .await;
+        let after = world.propose(command(1)).await.unwrap().index;
+        for id in &removed {
+            let refused = world.voter(*id).propose(command(2), Duration::ZERO).await.unwrap_err();
+            assert!(matches!(refused, CatalogError::NoQuorum { .. }), "{refused}");
+            assert!(*world.voter(*id).applied().borrow() < after);
+        }
+        // And they may come back.
+        let next = number(&world.leader().await);
+        world.voter(next).change_voters(ids(1..=4), LONG).await.unwrap();
+        world.propose(command(3)).await.unwrap();
+        assert_eq!(world.settle().await, [command(0), command(1), command(3)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_voter_that_is_dead_is_waited_for_only_so_long() {
+    let world = World::of(4).await;
+    let leader = world.leader().await;
+    let removed = (1..=4).find(|id| *id != number(&leader)).unwrap();
+    world.stop(removed).await;
+    leader.change_voters(ids((1..=4).filter(|id| *id != removed)), LONG).await.unwrap();
+    eventually("it is no member", || leader.standing().borrow().learners.is_empty()).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_that_nobody_reaches_changes_nothing() {
     let world = World::of(3).await;

@@ -84,6 +84,10 @@ struct Shared {
     weather: Weather,
     seed: u64,
     snapshot_pieces: u64,
+    /// How long each voter takes to answer.
+    slow: BTreeMap<VoterId, Duration>,
+    /// A voter, some bytes, and how many requests carried them to it so far.
+    watched: (VoterId, Vec<u8>, u64),
 }
 
 impl Shared {
@@ -131,6 +135,10 @@ impl Transport for Link {
                 let mut shared = shared.lock().unwrap();
                 let pieces = u64::from(request.first() == Some(&0x1a));
                 shared.snapshot_pieces += pieces;
+                let (whom, watched) = (shared.watched.0, shared.watched.1.clone());
+                if whom == to && request.windows(watched.len().max(1)).any(|it| it == watched) {
+                    shared.watched.2 += 1;
+                }
                 let voter = shared.voters.get(&to).cloned();
                 let started = shared.started(to);
                 let lost = shared.loses(me, to) || shared.started(me) != Some(start);
@@ -142,7 +150,9 @@ impl Transport for Link {
             };
             pass(delay).await;
             let Some(voter) = voter.filter(|_| !lost) else { return silence().await };
+            let slow = shared.lock().unwrap().slow.get(&to).copied().unwrap_or_default();
             let answer = voter.handle(me, request).await;
+            pass(slow).await;
             let died = shared.lock().unwrap().started(to) != started;
             pass(back).await;
             if lost_back || died {
@@ -191,6 +201,8 @@ impl World {
             weather: Weather::default(),
             seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             snapshot_pieces: 0,
+            slow: BTreeMap::new(),
+            watched: (VoterId(0), Vec::new(), 0),
         };
         Self {
             shared: Arc::new(Mutex::new(shared)),
@@ -309,6 +321,21 @@ impl World {
 
     pub(crate) fn weather(&self, weather: Weather) {
         self.shared.lock().unwrap().weather = weather;
+    }
+
+    /// From now on a voter takes this long for every answer.
+    pub(crate) fn slow_down(&self, id: u64, time: Duration) {
+        self.shared.lock().unwrap().slow.insert(VoterId(id), time);
+    }
+
+    /// From now on requests that carry these bytes to a voter are counted.
+    pub(crate) fn watch(&self, to: u64, bytes: &[u8]) {
+        self.shared.lock().unwrap().watched = (VoterId(to), bytes.to_vec(), 0);
+    }
+
+    /// Requests that carried what is watched.
+    pub(crate) fn carried(&self) -> u64 {
+        self.shared.lock().unwrap().watched.2
     }
 
     pub(crate) fn draw(&self, below: u64) -> u64 {

@@ -61,6 +61,7 @@ pub(crate) struct Described {
     pub(crate) shard_elems: u64,
     pub(crate) colocation: u64,
     pub(crate) replicas: u8,
+    pub(crate) min_in_sync: u8,
     pub(crate) created_unix_ms: u64,
     #[serde(skip)]
     pub(crate) shape_text: String,
@@ -79,7 +80,8 @@ impl From<&ArrayDescriptor> for Described {
             shards: layout.shards(),
             shard_elems: layout.shard_elems(),
             colocation: array.colocation.0,
-            replicas: array.replicas,
+            replicas: array.class().replicas,
+            min_in_sync: array.class().min_in_sync,
             created_unix_ms: array.created.0,
             shape_text: layout.shape().to_string(),
         }
@@ -90,12 +92,13 @@ impl fmt::Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {} {}, {} in {}",
+            "{}: {} {}, {} in {}, {}",
             self.name,
             self.dtype,
             self.shape_text,
             quantity::bytes(self.bytes),
             quantity::counted(self.shards, "shard"),
+            quantity::copies(u64::from(self.replicas)),
         )
     }
 }

@@ -1,15 +1,18 @@
 //! `holo demo`: everything at once, checked, in under a minute.
 
+mod failure;
 mod quadratic;
 mod steps;
 
 use holo_client::{AnyArray, Cluster, Options, RunReport};
+use holo_core::wire::SettingsBody;
 use holo_core::{ArrayLayout, DType, ErrorCode, Failure, Scalar};
 use serde::Serialize;
 
+use self::failure::{Killer, Survived};
 use self::steps::Steps;
-use super::dev::{Folder, client_options, interrupted, prepare};
-use super::status::{Report, ring_of};
+use super::dev::{Folder, client_options, gather, interrupted, prepare};
+use super::status::{Report, Snapshot, ring_of};
 use super::{Context, array};
 use crate::clock::Stopwatch;
 use crate::picture::Ring;
@@ -33,13 +36,23 @@ const SHARD_ELEMS_MIN: u64 = 4096;
 const SLICE_ELEMS: u64 = 4_000_000;
 /// What a node needs beside its share of the array: staging, and shares that are not quite equal.
 const MEMORY_SPARE: u64 = 256 << 20;
+/// Copies of the array, where there are nodes enough.
+const REPLICAS: u16 = 2;
+/// Nodes with which one may die: the catalog needs two of three.
+const NODES_TO_LOSE_ONE: u16 = 3;
+/// How long a silent node is waited for before its copies are made again: nobody is going to start this one.
+const REPAIR_DELAY_MS: u64 = 200;
 
-/// Start three nodes, share an array between them, compute on it, check the results and show it all
+/// Start three nodes, share an array between them, compute on it, kill a node, check that nothing is lost, show it all
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   holo demo
   holo demo --elems 1000000 --nodes 5
+
+Every part of the array has two copies. In the middle one node is killed (SIGKILL) while somebody writes: the demo measures
+how long writes and reads of its part wait, waits until the others have made up for it, and counts every write that was
+acknowledged. With fewer than three nodes none is killed.
 
 Ends with exit code 1 and an error when any result differs from what it must be. Nothing of it is left afterwards.")]
 pub(crate) struct Args {
@@ -54,21 +67,23 @@ pub(crate) struct Args {
 /// What is shown at the end.
 #[derive(Serialize)]
 struct Outcome<'a> {
-    array: array::Described,
-    sum: i64,
+    #[serde(flatten)]
+    found: Found,
     steps: &'a Steps<'a>,
-    cluster: Report,
     elapsed_ms: u64,
-    #[serde(skip)]
-    ring: Ring,
 }
 
 /// What the work on the running cluster found out.
+#[derive(Serialize)]
 struct Found {
     array: array::Described,
     sum: i64,
+    /// What the death of a node did; absent when none was killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Survived>,
     cluster: Report,
-    ring: Ring,
+    #[serde(skip)]
+    rings: Vec<(String, Ring)>,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -76,37 +91,60 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let total = Stopwatch::start();
     let folder = Folder::new(None)?;
     let mut steps = Steps::new(&context.output);
-    let share = args.elems.saturating_mul(8) / u64::from(args.nodes);
-    let memory = share.saturating_mul(3).saturating_add(MEMORY_SPARE);
-    let prepared = prepare(folder.path(), "demo", args.nodes, memory)?;
+    let prepared = prepare(folder.path(), "demo", args.nodes, memory(&args))?;
     let starting = format!("start {} node processes", args.nodes);
     let mut nodes = tokio::select! {
         started = steps.take(&starting, 0, NodeProcesses::start(&prepared.configs)) => started?,
         signal = signals.next() => return Err(interrupted(signal)),
     };
-    let worked = tokio::select! {
-        worked = Box::pin(work(args.elems, client_options(&prepared), &mut steps)) => worked,
-        signal = signals.next() => Err(interrupted(signal)),
-        death = nodes.next_death() => Err(Failure::new(
-            ErrorCode::Internal,
-            format!("node {} died in the middle of the demo: {}", death.name, death.how),
-        )),
+    let killer = Killer::new(nodes.pids());
+    let worked = {
+        let mut work = Box::pin(work(&args, client_options(&prepared), &mut steps, &killer));
+        loop {
+            tokio::select! {
+                worked = &mut work => break worked,
+                signal = signals.next() => break Err(interrupted(signal)),
+                death = nodes.next_death() => if !killer.has_killed(&death.name) {
+                    break Err(Failure::new(
+                        ErrorCode::Internal,
+                        format!("node {} died in the middle of the demo: {}", death.name, death.how),
+                    ));
+                },
+            }
+        }
     };
     let stopped = steps.take("stop the nodes", 0, nodes.stop()).await;
-    let Found { array, sum, cluster, ring } = worked?;
+    let found = worked?;
     stopped?;
     let elapsed_ms = u64::try_from(total.elapsed().as_millis()).unwrap_or(u64::MAX);
-    show(&Outcome { array, sum, steps: &steps, cluster, elapsed_ms, ring }, context);
+    show(&Outcome { found, steps: &steps, elapsed_ms }, context);
     Ok(())
 }
 
-/// Everything between the start and the stop of the nodes.
-async fn work(elems: u64, options: Options, steps: &mut Steps<'_>) -> Result<Found, Failure> {
-    let cluster = steps.take("connect", 0, Cluster::connect(options)).await?;
-    steps.checked(format!("{} members", cluster.membership().members().len()));
+/// What each node needs, when one less than all of them hold everything.
+fn memory(args: &Args) -> u64 {
+    let holders = u64::from(args.nodes.saturating_sub(1).max(1));
+    let copies = u64::from(args.nodes.min(REPLICAS));
+    let share = args.elems.saturating_mul(8 * copies) / holders;
+    share.saturating_mul(2).saturating_add(MEMORY_SPARE)
+}
 
-    let members = cluster.membership().members().len() as u64;
-    let builder = cluster.array(ARRAY).shape([elems]).shard_elems(shard_elems(elems, members));
+/// Everything between the start and the stop of the nodes.
+async fn work(
+    args: &Args,
+    options: Options,
+    steps: &mut Steps<'_>,
+    killer: &Killer,
+) -> Result<Found, Failure> {
+    let (elems, nodes) = (args.elems, args.nodes);
+    let cluster = steps.take("connect", 0, Cluster::connect(options)).await?;
+    steps.take("gather", 0, gather(&cluster, usize::from(nodes))).await?;
+    steps.checked(voters(&cluster).await?);
+    let hasty = SettingsBody { repair_delay_ms: Some(REPAIR_DELAY_MS), ..SettingsBody::default() };
+    cluster.settings(hasty).await?;
+
+    let builder = cluster.array(ARRAY).shape([elems]).shard_elems(shard_elems(elems, nodes.into()));
+    let builder = builder.replicas(nodes.min(REPLICAS).into());
     let array = steps.take(&format!("allocate {ARRAY}"), 0, builder.create_any(DType::I64)).await?;
     let described = array::Described::from(array.descriptor());
     steps.checked(described.to_string());
@@ -116,27 +154,55 @@ async fn work(elems: u64, options: Options, steps: &mut Steps<'_>) -> Result<Fou
     let fill = cluster.expr(EXPRESSION).store_into(&array);
     let ran = steps.take(&format!("fill it: {EXPRESSION}"), bytes, fill.run()).await?;
     steps.checked(where_it_ran(&ran, elems)?);
-    let ran = steps.take("sum it: sum(x)", bytes, array.expr("sum(x)").run()).await?;
-    steps.checked(check_sum("the sum by the expression", bits(ran.value)?, expected)?);
+    sum_by_expression("sum it: sum(x)", &array, expected, steps).await?;
 
     // Nothing that the expression left behind may help the modules to pass.
     let clear = cluster.expr("0").store_into(&array);
     steps.take("clear it", bytes, clear.run()).await?;
     by_modules(&cluster, &array, expected, steps).await?;
 
+    let class = Some(array.descriptor().class());
+    let before = Snapshot::take(&cluster).await;
+    let mut rings = vec![("before".to_owned(), ring_of(&before, class))];
+    let mut failure = None;
+    if nodes >= NODES_TO_LOSE_ONE {
+        let survived = failure::survive(&cluster, &array, killer, steps).await?;
+        sum_by_expression("sum it again: sum(x)", &array, expected, steps).await?;
+        rings[0].0 = format!("before {} was killed", survived.node);
+        let after = Snapshot::take(&cluster).await;
+        rings.push(("and after".to_owned(), ring_of(&after, class)));
+        failure = Some(survived);
+    }
+
     let (start, len) = random_slice(elems)?;
     let name = format!("read {} elements back", quantity::count(len));
     let slice = steps.take(&name, len * 8, array.read_bytes(start..start + len)).await?;
     steps.checked(check_slice(start, len, &slice)?);
 
-    let status = cluster.status().await;
-    let membership = cluster.membership();
-    Ok(Found {
-        array: described,
-        sum: expected.cast_signed(),
-        cluster: Report::new(&membership, &status),
-        ring: ring_of(&membership, &status),
-    })
+    let sum = expected.cast_signed();
+    let cluster = Report::new(&Snapshot::take(&cluster).await);
+    Ok(Found { array: described, sum, failure, cluster, rings })
+}
+
+async fn voters(cluster: &Cluster) -> Result<String, Failure> {
+    let report = cluster.report().await?;
+    let (members, voters) = (report.nodes.len() as u64, report.voters.len() as u64);
+    Ok(format!(
+        "{}, {} of the catalog",
+        quantity::counted(members, "member"),
+        quantity::counted(voters, "voter")
+    ))
+}
+
+async fn sum_by_expression(
+    name: &str,
+    array: &AnyArray,
+    expected: u64,
+    steps: &mut Steps<'_>,
+) -> Result<(), Failure> {
+    let ran = steps.take(name, array.byte_len(), array.expr("sum(x)").run()).await?;
+    steps.checked(check_sum("the sum by the expression", bits(ran.value)?, expected)?);
+    Ok(())
 }
 
 /// Short enough that a small array lies on all nodes, too.
@@ -234,8 +300,15 @@ fn show(outcome: &Outcome<'_>, context: &Context) {
         return;
     }
     output.data(&outcome.steps.table(color));
-    output.data(&format!("\n{}\n", outcome.ring.draw(color)));
-    output.data(&outcome.cluster.links_table(color));
+    for (title, ring) in &outcome.found.rings {
+        let title =
+            if outcome.found.rings.len() > 1 { format!("\n{title}:") } else { String::new() };
+        output.data(&format!("{title}\n{}", ring.draw(color)));
+    }
+    output.data(&format!("\n{}", outcome.found.cluster.links_table(color)));
+    if let Some(survived) = &outcome.found.failure {
+        output.data(&format!("\n{}", survived.in_words()));
+    }
     let seconds = outcome.elapsed_ms / 1000;
     let tenths = outcome.elapsed_ms % 1000 / 100;
     output.data(&format!(

@@ -2,14 +2,16 @@
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use holo_client::{Cluster, Options};
+use holo_client::{Cluster, ClusterView, Options};
 use holo_core::{ErrorCode, Failure};
 use holo_node::dev::{DevCluster, DevOptions};
 use serde::Serialize;
 
 use super::Context;
 use crate::argument::argument;
+use crate::clock::{Deadline, pause};
 use crate::processes::NodeProcesses;
 use crate::progress::Progress;
 use crate::quantity;
@@ -17,6 +19,10 @@ use crate::signals::{StopSignals, stdin_closed};
 
 /// Mode of a folder that only we may enter.
 const OWNER_ONLY: u32 = 0o700;
+/// Time that the nodes may take to find each other.
+const GATHER_WITHIN: Duration = Duration::from_secs(60);
+/// Time between two looks at how far they are.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Keep a cluster of node processes on this machine running
 #[derive(Debug, clap::Args)]
@@ -24,8 +30,9 @@ const OWNER_ONLY: u32 = 0o700;
 Example:
   holo dev --nodes 3
 
-Prints the two lines to use it from another shell, then runs until Ctrl-C or SIGTERM stops it. The data lives in memory
-only and is gone when it stops.")]
+The first node founds the cluster and the others join it, as with `holo init` and `holo join`. Prints the two lines to use
+it from another shell, then runs until Ctrl-C or SIGTERM stops it. The data lives in memory only and is gone when it
+stops; while it runs, any one node may die.")]
 pub(crate) struct Args {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -70,7 +77,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
             death = nodes.next_death(), if any_left => {
                 any_left = death.left > 0;
                 context.output.warn(&format!(
-                    "node {} (process {}) died: {}; its log is {}. What only it held is lost; {} of {} nodes are left.",
+                    "node {} (process {}) ended: {}; its log is {}. {} of {} nodes are left; `holo status` shows how they make up for it.",
                     death.name, death.pid, death.how, death.log.display(), death.left, args.nodes,
                 ));
                 if !any_left {
@@ -90,8 +97,46 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
 /// Starts the nodes; when this returns, they answer.
 async fn start(cluster: &DevCluster) -> Result<NodeProcesses, Failure> {
     let nodes = NodeProcesses::start(&cluster.configs).await?;
-    Cluster::connect(client_options(cluster)).await?;
+    let client = Cluster::connect(client_options(cluster)).await?;
+    gather(&client, cluster.configs.len()).await?;
+    client.disconnect().await;
     Ok(nodes)
+}
+
+/// Waits until so many nodes are members, up, and known to all who ask; and as many of them vote as shall.
+///
+/// # Errors
+///
+/// [`ErrorCode::DeadlineExceeded`], naming those that are there.
+pub(super) async fn gather(cluster: &Cluster, nodes: usize) -> Result<(), Failure> {
+    let deadline = Deadline::after(GATHER_WITHIN);
+    loop {
+        let view = cluster.refresh().await?;
+        let there = in_service(&view);
+        let voters = match nodes {
+            1 | 2 => 1,
+            _ => 3,
+        };
+        if there.len() >= nodes && cluster.report().await?.voters.len() >= voters {
+            return Ok(());
+        }
+        if deadline.is_past() {
+            let message = format!(
+                "{} of {nodes} nodes joined within {} s: {}",
+                there.len(),
+                GATHER_WITHIN.as_secs(),
+                there.join(", ")
+            );
+            return Err(Failure::new(ErrorCode::DeadlineExceeded, message)
+                .help("give --dir DIR and look into the logs there"));
+        }
+        pause(LOOK_INTERVAL).await;
+    }
+}
+
+fn in_service(view: &ClusterView) -> Vec<&str> {
+    let there = view.members().iter().filter(|member| member.up && member.state == "active");
+    there.map(|member| member.member.name.as_str()).collect()
 }
 
 /// How to reach a cluster of this machine.
@@ -123,7 +168,7 @@ fn announce(args: &Args, context: &Context, cluster: &DevCluster) {
         output.data(&format!("export HOLO_IDENTITY={}", shell_quoted(&cluster.client_identity)));
     }
     output.note(&format!(
-        "\n{} of this machine. The data lives in memory only and is gone when this command ends.\n\
+        "\n{} on this machine. The data lives in memory only and is gone when this command ends.\n\
          Paste the two lines above into another shell, then try:\n\n  \
          holo status\n  \
          holo allocate demo/a --shape 1000000 --dtype float64\n  \
@@ -136,7 +181,7 @@ fn announce(args: &Args, context: &Context, cluster: &DevCluster) {
 }
 
 /// Quotes a path for a POSIX shell when it needs it.
-fn shell_quoted(path: &Path) -> String {
+pub(super) fn shell_quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }

@@ -1,33 +1,57 @@
 //! `holo shutdown`.
 
-use holo_client::{Cluster, MemberStatus};
-use holo_core::{ErrorCode, Failure, Member};
+mod whole;
+
+use std::time::Duration;
+
+use holo_client::{Cluster, ClusterView, MemberView};
+use holo_core::{ErrorCode, Failure, NodeId};
 use serde::Serialize;
 
-use super::status::find_node;
-use super::{Context, confirm};
-use crate::quantity;
+use super::{Context, confirm, drain};
+use crate::clock::{Deadline, pause};
+use crate::members;
+
+/// How long the others may take to notice that a node is off: more than its silence until it counts as down.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);
+/// Time between two looks at whether they have.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Stop one node or all of them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  holo shutdown --node n2
+  holo shutdown --node n2 --plan
   holo shutdown --node n2 --now
-  holo shutdown --all --now --yes
+  holo shutdown --cluster
+  holo shutdown --cluster --cancel
+  holo shutdown --cluster --now
 
-A clean stop would first move the node's shards to others; that is not possible yet, so without --now it refuses with
-HC1801. With --now the node stops and what only it held is lost.")]
+A node is drained before it stops, so that nothing is lost and nothing has fewer copies; it stays a member, and
+`holo agent` and `holo undrain` bring it back. With --now it stops at once: its copies are then missing until others
+are made, and what only it holds is lost.
+
+A cluster takes no writes any more, its nodes write all that they hold to disk, encrypted, and stop; nothing is lost.
+`holo agent` on each of them starts it again, with everything in it; --cancel takes it back while they still write. With
+--now all nodes stop at once, and all data goes with them.")]
 #[command(group = clap::ArgGroup::new("which").required(true))]
 pub(crate) struct Args {
-    /// The node: its name, or the first digits of its id
+    /// The node: its name, or the first letters of its name or id
     #[arg(long, value_name = "NODE", group = "which")]
     node: Option<String>,
-    /// Every node
+    /// Every node; --cluster without addresses says the same
     #[arg(long, group = "which")]
     all: bool,
-    /// Stop at once, without saving anything
+    /// Stop at once, without moving anything away or writing it down
     #[arg(long)]
     now: bool,
+    /// Let the cluster go on after all, while its nodes still write
+    #[arg(long, conflicts_with_all = ["now", "plan", "node"])]
+    cancel: bool,
+    /// Only show what would be done
+    #[arg(long)]
+    plan: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -38,59 +62,179 @@ struct Stopped {
     stopped: Vec<String>,
 }
 
+/// What stopping at once would cost.
+#[derive(Serialize)]
+struct Cost {
+    nodes: Vec<String>,
+    /// Arrays of which parts lie on these nodes alone.
+    lost: Vec<String>,
+}
+
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let cluster = context.connect().await?;
-    let nodes: Vec<Member> = match &args.node {
-        Some(wanted) => vec![find_node(&cluster, wanted)?],
-        None => cluster.membership().members().to_vec(),
+    let view = cluster.view();
+    let nodes: Vec<&MemberView> = match &args.node {
+        Some(wanted) => vec![members::find(&view, wanted)?],
+        None => running(&cluster, &view, context).await,
     };
-    let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
-    if !args.now {
-        let message = format!(
-            "{} cannot stop cleanly: shards do not move between nodes yet",
-            names.join(", ")
-        );
-        return Err(Failure::new(ErrorCode::NotYet, message)
-            .help("give --now to stop all the same and lose what only these nodes hold"));
+    if !args.now
+        && let [node] = nodes.as_slice()
+        && args.node.is_some()
+    {
+        return in_order(&cluster, node, &args, context).await;
     }
-    let status = cluster.status().await;
-    let lost = what_is_lost(&status, &nodes);
-    confirm(context, args.yes, &format!("Stop {}? {lost}", names.join(", ")))?;
-    context.output.note(&format!("stopping {}: {lost}", names.join(", ")));
-    for node in &nodes {
-        let answered = status.iter().any(|said| said.member == *node && said.outcome.is_ok());
-        stop(&cluster, node, answered).await?;
+    if !args.now && args.node.is_none() {
+        return whole::run(&cluster, &args, context).await;
     }
+    let cost = Cost::of(&cluster, &nodes).await?;
+    if args.plan {
+        show(&cost, context);
+        return Ok(());
+    }
+    let names = cost.nodes.join(", ");
+    confirm(context, args.yes, &format!("Stop {names} at once? {}", cost.in_words()))?;
+    context.output.note(&format!("stopping {names}: {}", cost.in_words()));
+    stop_all(&cluster, nodes).await?;
+    done(cost.nodes, context);
+    Ok(())
+}
+
+/// Drains the node first.
+async fn in_order(
+    cluster: &Cluster,
+    node: &MemberView,
+    args: &Args,
+    context: &Context,
+) -> Result<(), Failure> {
+    let name = &node.member.name;
+    let plan = drain::plan(cluster, node).await?;
+    if args.plan {
+        drain::show_plan(&plan, context);
+        return plan.refusal();
+    }
+    if !plan.is_over() {
+        plan.refusal().map_err(|failure| match failure.code {
+            ErrorCode::DrainRefused | ErrorCode::OutOfCapacity => {
+                let help = failure.help.clone().unwrap_or_default();
+                failure
+                    .help(format!("{help}; or stop it at once with --now, which says what is lost"))
+            }
+            _ => failure,
+        })?;
+        confirm(context, args.yes, &format!("Drain and stop {name}? {}.", plan.in_words()))?;
+        drain::begin(cluster, node, None).await?;
+        drain::follow(cluster, node, None, context).await?;
+    } else {
+        confirm(context, args.yes, &format!("Stop {name}? It is drained and holds nothing."))?;
+    }
+    stop(cluster, node).await?;
+    done(vec![name.clone()], context);
+    context.output.note(&format!(
+        "it stays a member: `holo agent --dir DIR` starts it again and `holo undrain {name}` gives it its share"
+    ));
+    Ok(())
+}
+
+/// The members without those that are off already: they do not answer, and the others miss them too. One that is only
+/// silent towards us stays on the list, and the attempt to stop it says what is wrong.
+async fn running<'a>(
+    cluster: &Cluster,
+    view: &'a ClusterView,
+    context: &Context,
+) -> Vec<&'a MemberView> {
+    let asked = cluster.status().await;
+    let silent: Vec<NodeId> = asked
+        .iter()
+        .filter(|status| status.outcome.as_ref().is_err_and(|error| is_silence(error.code())))
+        .map(|status| status.member.node)
+        .collect();
+    let missed = missed_by_all(cluster, &silent).await;
+    let (off, running): (Vec<_>, Vec<_>) =
+        view.members().iter().partition(|it| missed.contains(&it.member.node));
+    for node in off {
+        context.output.note(&format!("{} is off already", node.member.name));
+    }
+    running
+}
+
+/// Which of these nodes the cluster has found to be down; waits as long as it may take to find that out.
+async fn missed_by_all(cluster: &Cluster, silent: &[NodeId]) -> Vec<NodeId> {
+    let deadline = Deadline::after(JUDGED_WITHIN);
+    loop {
+        // Without an answer nobody judges; then the last view counts.
+        let view = match cluster.refresh().await {
+            Ok(view) => view,
+            Err(_) => cluster.view(),
+        };
+        let is_down = |node: &&NodeId| {
+            !view.members().iter().any(|member| member.member.node == **node && member.up)
+        };
+        let down: Vec<NodeId> = silent.iter().filter(is_down).copied().collect();
+        if down.len() == silent.len() || deadline.is_past() {
+            return down;
+        }
+        pause(LOOK_INTERVAL).await;
+    }
+}
+
+fn is_silence(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Unreachable | ErrorCode::ConnectionLost | ErrorCode::DeadlineExceeded)
+}
+
+/// Stops the nodes; one that refuses does not keep the others.
+async fn stop_all(cluster: &Cluster, nodes: Vec<&MemberView>) -> Result<(), Failure> {
+    let mut failed = None;
+    for node in nodes {
+        if let Err(failure) = stop(cluster, node).await {
+            failed.get_or_insert(failure);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn stop(cluster: &Cluster, node: &MemberView) -> Result<(), Failure> {
+    let Err(error) = cluster.shutdown(node.member.node, true).await else { return Ok(()) };
+    match error.code() {
+        // The node may be gone before its reply is out, or have been told by somebody else.
+        ErrorCode::ShuttingDown | ErrorCode::ConnectionLost => Ok(()),
+        _ => Err(Failure::from(error).context(format!("node {}", node.member.name))),
+    }
+}
+
+fn done(names: Vec<String>, context: &Context) {
     if context.output.is_json() {
         context.output.json(&Stopped { stopped: names });
     } else {
         context.output.data(&format!("stopped {}", names.join(", ")));
     }
-    Ok(())
 }
 
-async fn stop(cluster: &Cluster, node: &Member, answered: bool) -> Result<(), Failure> {
-    let Err(error) = cluster.shutdown(node.node, true).await else { return Ok(()) };
-    match error.code() {
-        // The node may be gone before its reply is out, or have been told by somebody else.
-        ErrorCode::ShuttingDown => Ok(()),
-        ErrorCode::ConnectionLost | ErrorCode::Unreachable if answered => Ok(()),
-        _ => Err(Failure::from(error).context(format!("node {}", node.name))),
+fn show(cost: &Cost, context: &Context) {
+    if context.output.is_json() {
+        context.output.json(cost);
+    } else {
+        context.output.data(&format!(
+            "stopping {} at once: {}",
+            cost.nodes.join(", "),
+            cost.in_words()
+        ));
     }
 }
 
-/// Says what goes with the nodes; there is only one copy of each shard.
-fn what_is_lost(status: &[MemberStatus], nodes: &[Member]) -> String {
-    let (mut shards, mut bytes) = (0, 0);
-    for status in status {
-        if let (true, Ok(said)) = (nodes.contains(&status.member), &status.outcome) {
-            shards += said.shards;
-            bytes += said.frame_bytes;
+impl Cost {
+    async fn of(cluster: &Cluster, nodes: &[&MemberView]) -> Result<Self, Failure> {
+        let ids: Vec<_> = nodes.iter().map(|node| node.member.node).collect();
+        let lost = members::arrays_only_on(cluster, &ids).await?;
+        let names = nodes.iter().map(|node| node.member.name.clone()).collect();
+        Ok(Self { nodes: names, lost })
+    }
+
+    fn in_words(&self) -> String {
+        match self.lost.as_slice() {
+            [] => "no array that you may see loses anything by it.".to_owned(),
+            lost => {
+                format!("parts of {} lie nowhere else and will be LOST.", members::listed(lost))
+            }
         }
     }
-    format!(
-        "{} with {} of data will be lost.",
-        quantity::counted(shards, "shard"),
-        quantity::bytes(bytes)
-    )
 }

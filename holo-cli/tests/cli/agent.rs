@@ -9,31 +9,39 @@ use holo_node::dev::{DevCluster, DevOptions, prepare};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{finish, folder, holo, pid_of, run, text};
+use crate::harness::{Ran, finish, folder, holo, pid_of, run, text};
 
 struct Prepared {
     _folder: tempfile::TempDir,
     cluster: DevCluster,
-    config: PathBuf,
+    /// Directory of the node.
+    home: PathBuf,
 }
 
-/// One node's config, with some lines left out and some put before the first.
+impl Prepared {
+    fn agent(&self, more: &[&str]) -> Ran {
+        run(holo(&[&["agent", "--dir", text(&self.home)][..], more].concat()))
+    }
+}
+
+/// One node, with some lines of its config left out and some put before the first.
 fn prepared(without: &[&str], with: &str) -> Prepared {
     let folder = folder();
     let cluster = prepare(folder.path(), 1, &DevOptions::default()).unwrap();
-    let config = cluster.configs[0].clone();
-    let lines = std::fs::read_to_string(&config).unwrap();
+    let config = &cluster.configs[0];
+    let lines = std::fs::read_to_string(config).unwrap();
     let kept = lines
         .lines()
         .filter(|line| !without.iter().any(|key| line.starts_with(&format!("{key} ="))));
     let edited: Vec<&str> = with.lines().chain(kept).collect();
-    std::fs::write(&config, edited.join("\n")).unwrap();
-    Prepared { _folder: folder, cluster, config }
+    std::fs::write(config, edited.join("\n")).unwrap();
+    let home = config.parent().unwrap().to_owned();
+    Prepared { _folder: folder, cluster, home }
 }
 
 /// Starts the node and waits until it is ready.
-fn start(config: &Path, variables: &[(&str, &str)]) -> (Child, String) {
-    let mut command = holo(&["agent", "--config", text(config)]);
+fn start(home: &Path, variables: &[(&str, &str)], flags: &[&str]) -> (Child, String) {
+    let mut command = holo(&[&["agent", "--dir", text(home)][..], flags].concat());
     command.envs(variables.iter().copied());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
@@ -54,7 +62,7 @@ fn status(prepared: &Prepared) -> Value {
 #[test]
 fn a_partial_config_keeps_the_defaults_and_sigterm_stops_the_node_cleanly() {
     let prepared = prepared(&["memory", "workers", "profile"], "");
-    let (child, line) = start(&prepared.config, &[]);
+    let (child, line) = start(&prepared.home, &[], &[]);
     assert!(line.starts_with("ready: n1 ("), "{line}");
     assert!(line.contains(&prepared.cluster.addresses[0].to_string()), "{line}");
     assert_eq!(status(&prepared)["frame_bytes_max"], 2u64 << 30);
@@ -66,19 +74,41 @@ fn a_partial_config_keeps_the_defaults_and_sigterm_stops_the_node_cleanly() {
 }
 
 #[test]
-fn variables_override_the_file() {
+fn flags_go_over_variables_and_variables_over_the_file() {
     let prepared = prepared(&[], "");
-    let (child, _) = start(&prepared.config, &[("HOLO_MEMORY", "64MiB"), ("HOLO_LOG", "warn")]);
+    let quiet = ("HOLO_LOG", "warn");
+    let end = |child: Child| {
+        kill_process(pid_of(&child), Signal::INT).unwrap();
+        let ended = finish(child);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    };
+    let (child, _) = start(&prepared.home, &[("HOLO_MEMORY", "64MiB"), quiet], &[]);
     assert_eq!(status(&prepared)["frame_bytes_max"], 64 << 20);
-    kill_process(pid_of(&child), Signal::INT).unwrap();
-    let ended = finish(child);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    end(child);
+    let variables = [("HOLO_MEMORY", "64MiB"), quiet];
+    let (child, _) = start(&prepared.home, &variables, &["--memory", "48MiB"]);
+    assert_eq!(status(&prepared)["frame_bytes_max"], 48 << 20);
+    end(child);
+}
+
+#[test]
+fn a_directory_runs_one_node_at_a_time() {
+    let prepared = prepared(&[], "");
+    let (child, _) = start(&prepared.home, &[], &[]);
+    let said = prepared.agent(&[]).refused("HC1103", 6);
+    assert!(said.contains("runs in") && said.contains(text(&prepared.home)), "{said}");
+    kill_process(pid_of(&child), Signal::KILL).unwrap();
+    finish(child);
+    // Whoever was killed holds nothing any more.
+    let (child, _) = start(&prepared.home, &[], &[]);
+    kill_process(pid_of(&child), Signal::TERM).unwrap();
+    assert_eq!(finish(child).code, 0);
 }
 
 #[test]
 fn an_unknown_key_names_the_nearest_one() {
     let prepared = prepared(&[], "memroy = \"1GiB\"");
-    let said = run(holo(&["agent", "--config", text(&prepared.config)])).refused("HC1008", 2);
+    let said = prepared.agent(&[]).refused("HC1008", 2);
     assert!(
         said.contains("memroy") && said.contains("did you mean") && said.contains("memory"),
         "{said}"
@@ -86,26 +116,35 @@ fn an_unknown_key_names_the_nearest_one() {
 }
 
 #[test]
-fn values_that_are_wrong_name_their_key() {
+fn values_that_are_wrong_name_their_key_and_where_they_come_from() {
     for (key, line) in [
         ("memory", "memory = \"lots\""),
         ("listen", "listen = \"nowhere\""),
         ("profile", "profile = \"fast\""),
-        ("cluster_id", "cluster_id = \"12\""),
+        ("weight", "weight = 0.0"),
+        ("suites", "suites = []"),
+        ("timers", "timers = { down_after_ms = 1 }"),
     ] {
         let prepared = prepared(&[key], line);
-        let said = run(holo(&["agent", "--config", text(&prepared.config)])).refused("HC1008", 2);
+        let said = prepared.agent(&[]).refused("HC1008", 2);
         assert!(said.contains(key), "{key}: {said}");
     }
-    let ran = run(holo(&["agent", "--config", "/nonexistent.toml"]));
+    let prepared = prepared(&[], "");
+    let said = prepared.agent(&["--listen", "nowhere"]).refused("HC1008", 2);
+    assert!(said.contains("--listen"), "{said}");
+    let mut command = holo(&["agent", "--dir", text(&prepared.home)]);
+    command.env("HOLO_WORKERS", "many");
+    let said = run(command).refused("HC1008", 2);
+    assert!(said.contains("HOLO_WORKERS"), "{said}");
+    let ran = run(holo(&["agent", "--dir", "/nonexistent"]));
     let said = ran.refused("HC1010", 1);
-    assert!(said.contains("/nonexistent.toml"), "{said}");
+    assert!(said.contains("/nonexistent") && said.contains("holo init"), "{said}");
 }
 
 #[test]
 fn a_wrong_log_filter_is_refused() {
     let prepared = prepared(&[], "");
-    let mut command = holo(&["agent", "--config", text(&prepared.config)]);
+    let mut command = holo(&["agent", "--dir", text(&prepared.home)]);
     command.env("HOLO_LOG", "holo_node=loud");
     let said = run(command).refused("HC1008", 2);
     assert!(said.contains("HOLO_LOG"), "{said}");

@@ -94,15 +94,15 @@ fn arrays_are_listed_described_and_removed() {
     let cluster = shared();
     cluster.run(&["allocate", "list/a", "--shape", "1000", "--dtype", "float64"]).ok();
     let made = cluster.run(&["alloc", "list/b", "--like", "list/a", "--dtype", "bool"]).ok();
-    assert_eq!(made, "allocated list/b: bool (1000,), 1000 B in 1 shard\n");
+    assert_eq!(made, "allocated list/b: bool (1000,), 1000 B in 1 shard, 2 copies\n");
     cluster.run(&["allocate", "list/a", "--shape", "5", "--dtype", "bool"]).refused("HC1102", 6);
 
     let table = cluster.run(&["array", "ls", "list/"]).ok();
     assert_eq!(
         table,
         "NAME    DTYPE    SHAPE       SIZE  SHARDS  COPIES\n\
-         list/a  float64  (1000,)  7.8 KiB       1       1\n\
-         list/b  bool     (1000,)   1000 B       1       1\n"
+         list/a  float64  (1000,)  7.8 KiB       1       2\n\
+         list/b  bool     (1000,)   1000 B       1       2\n"
     );
     let rows = cluster.run(&["array", "ls", "list/", "-o", "jsonl"]).ok();
     let names: Vec<String> = rows
@@ -116,6 +116,22 @@ fn arrays_are_listed_described_and_removed() {
     let shards: u64 =
         info["nodes"].as_array().unwrap().iter().map(|node| node["shards"].as_u64().unwrap()).sum();
     assert_eq!(shards, 1);
+    let backups = info["nodes"].as_array().unwrap().iter().map(|node| node["backups"].as_u64());
+    assert_eq!(
+        backups.sum::<Option<u64>>(),
+        Some(1),
+        "two copies where there are nodes enough: {info}"
+    );
+    assert_eq!((&info["replicas"], &info["min_in_sync"]), (&2.into(), &1.into()));
+    let copies = |more: &[&str]| {
+        let name = format!("list/{}", more.join(""));
+        let args = [&["allocate", &name, "--shape", "8", "--dtype", "int8"][..], more].concat();
+        cluster.run(&args)
+    };
+    copies(&["--replicas", "3", "--min-in-sync", "2"]).ok();
+    copies(&["--replicas", "1", "--min-in-sync", "2"]).refused("HC1001", 2);
+    let none = copies(&["--replicas", "0"]);
+    assert_eq!((none.code, none.stdout.as_str()), (2, ""), "{none:?}");
 
     let said = cluster.run(&["array", "rm", "list/a"]).refused("HC1001", 2);
     assert!(said.contains("--yes"), "{said}");
@@ -132,10 +148,8 @@ fn status_shows_every_node_and_every_link_with_its_suite() {
     let nodes = status["nodes"].as_array().unwrap();
     assert_eq!(nodes.len(), 3);
     assert_eq!(status["ephemeral"], true);
-    let partitions: u64 = nodes.iter().map(|node| node["partitions"].as_u64().unwrap()).sum();
-    assert_eq!(partitions, status["partitions"].as_u64().unwrap());
     for node in nodes {
-        assert_eq!(node["state"], "ready");
+        assert_eq!((&node["state"], &node["up"]), (&"active".into(), &true.into()));
         assert!(node["resident_bytes"].as_u64().unwrap() > 0, "{node}");
         assert_eq!(node["frame_bytes_max"], 512 << 20, "{node}");
     }
@@ -143,8 +157,12 @@ fn status_shows_every_node_and_every_link_with_its_suite() {
         assert!(link["suite"].as_str().unwrap().starts_with("Noise_"), "{link}");
     }
 
+    assert_eq!(status["catalog"]["quorum"], true);
+    assert_eq!(status["catalog"]["voters"].as_array().unwrap().len(), 3, "{status}");
+
     let words = cluster.run(&["status", "--ring"]).ok();
-    for part in ["NAME", "n1", "n2", "n3", "ready", "CIPHER SUITE", "partitions in", "█"] {
+    for part in ["NAME", "n1", "n2", "n3", "active", "led by n", "CIPHER SUITE", "primary of", "█"]
+    {
         assert!(words.contains(part), "{part:?} is missing: {words}");
     }
 }

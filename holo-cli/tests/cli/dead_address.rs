@@ -15,7 +15,7 @@ fn every_verb_against_a_dead_address_fails_as_unreachable() {
     let file = npy_file(&folder, "a.npy");
     let module = folder.path().join("m.wat");
     std::fs::write(&module, "(module)").unwrap();
-    let verbs: [&[&str]; 13] = [
+    let verbs: [&[&str]; 27] = [
         &["status"],
         &["allocate", "demo/a", "--shape", "10", "--dtype", "int64"],
         &["array", "ls"],
@@ -28,7 +28,21 @@ fn every_verb_against_a_dead_address_fails_as_unreachable() {
         &["run", text(&module), "--in", "demo/a"],
         &["run", text(&module), "--call", "00"],
         &["drain", "n1"],
-        &["shutdown", "--all", "--now", "--yes"],
+        &["undrain", "n1"],
+        &["node", "ls"],
+        &["node", "show", "n1"],
+        &["node", "cordon", "n1"],
+        &["node", "evict", "n1", "--yes"],
+        &["ring", "show"],
+        &["ring", "plan"],
+        &["ring", "apply", "--version", "1"],
+        &["ticket", "create"],
+        &["ticket", "ls"],
+        &["principal", "ls"],
+        &["principal", "rm", "ann", "--yes"],
+        &["leave", "--node", "n1", "--yes"],
+        &["shutdown", "--node", "n1", "--yes"],
+        &["shutdown", "--cluster", "--now", "--yes"],
     ];
     // All at the same time: each of them waits for its whole timeout.
     let started: Vec<_> = verbs

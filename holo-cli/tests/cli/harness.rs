@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 /// No command of these tests takes nearly as long; one that does is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(120);
+/// Time between two looks at something that has to come.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// `holo` with an environment in which nothing of the machine's user matters.
 pub(crate) fn holo(args: &[&str]) -> Command {
@@ -145,15 +147,12 @@ impl Dev {
         let nodes = self.addresses.len();
         let wanted = nodes * (nodes - 1) / 2;
         let is_node = |end: &Value| end.as_str().is_some_and(|name| !name.contains(' '));
-        for _ in 0..100 {
+        until("the links between all nodes", || {
             let status = self.run(&["status", "-o", "json"]).json();
             let links = status["links"].as_array().unwrap();
             let open = links.iter().filter(|link| is_node(&link["from"]) && is_node(&link["to"]));
-            if open.count() == wanted {
-                return;
-            }
-        }
-        panic!("the nodes do not find each other");
+            (open.count() == wanted).then_some(()).ok_or_else(|| status["links"].to_string())
+        });
     }
 
     /// `holo` with the environment to use this cluster.
@@ -169,16 +168,17 @@ impl Dev {
         run(self.holo(args))
     }
 
-    /// Process ids of the nodes, by their position in the cluster.
+    /// Process ids of the nodes, by their names: the order in which they joined may be another.
     #[track_caller]
     pub(crate) fn node_pids(&self) -> Vec<u64> {
         let status = self.run(&["status", "-o", "json"]).json();
-        status["nodes"]
-            .as_array()
-            .unwrap()
+        let nodes = status["nodes"].as_array().unwrap();
+        let mut named: Vec<(&str, u64)> = nodes
             .iter()
-            .map(|node| node["pid"].as_u64().unwrap())
-            .collect()
+            .map(|node| (node["name"].as_str().unwrap(), node["pid"].as_u64().unwrap()))
+            .collect();
+        named.sort_unstable();
+        named.into_iter().map(|(_, pid)| pid).collect()
     }
 
     /// Closes the pipe that the cluster lives by and waits for its end.
@@ -223,6 +223,44 @@ impl Watched {
         let ended = poll(&mut watched, Some(&limit)).unwrap();
         assert_eq!(ended, 1, "process {} lives on", self.number);
     }
+}
+
+/// Looks again and again until what it looks for is there; fails the test when that takes too long.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let start = now();
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(seen) if start.elapsed() > STUCK_AFTER => {
+                panic!("{what}: not within {STUCK_AFTER:?}: {seen}")
+            }
+            Err(_) => pause(),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of these tests that reads the clock: what is stuck must not hang for ever"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "every look is a process with a handshake: without a rest they slow down what they wait for"
+)]
+fn pause() {
+    std::thread::sleep(LOOK_INTERVAL);
+}
+
+/// The node of a name among the `nodes` of a document.
+#[track_caller]
+pub(crate) fn node<'a>(document: &'a Value, name: &str) -> &'a Value {
+    let nodes = document["nodes"].as_array().unwrap();
+    nodes.iter().find(|node| node["name"] == name).unwrap_or_else(|| panic!("{name}: {document}"))
 }
 
 /// A folder for the files of one test.

@@ -2,10 +2,12 @@
 
 use crate::harness::{holo, run, shared};
 
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 39] = [
     &[],
     &["demo"],
     &["dev"],
+    &["init"],
+    &["join"],
     &["agent"],
     &["status"],
     &["allocate"],
@@ -16,7 +18,27 @@ const COMMANDS: [&[&str]; 17] = [
     &["array", "put"],
     &["array", "rm"],
     &["run"],
+    &["node"],
+    &["node", "ls"],
+    &["node", "show"],
+    &["node", "cordon"],
+    &["node", "uncordon"],
+    &["node", "evict"],
     &["drain"],
+    &["undrain"],
+    &["ring"],
+    &["ring", "show"],
+    &["ring", "plan"],
+    &["ring", "apply"],
+    &["ticket"],
+    &["ticket", "create"],
+    &["ticket", "ls"],
+    &["ticket", "revoke"],
+    &["principal"],
+    &["principal", "add"],
+    &["principal", "ls"],
+    &["principal", "rm"],
+    &["leave"],
     &["shutdown"],
     &["version"],
     &["completions"],
@@ -67,19 +89,25 @@ fn the_version_is_that_of_the_package() {
 fn completions_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = run(holo(&["completions", shell])).ok();
-        assert!(script.contains("allocate"), "{shell}: {script}");
+        for word in ["allocate", "undrain", "uncordon", "revoke"] {
+            assert!(script.contains(word), "{shell}: {word} is missing: {script}");
+        }
     }
 }
 
 #[test]
 fn a_mistake_on_the_command_line_is_exit_code_2() {
-    let wrong: [&[&str]; 6] = [
+    let wrong: [&[&str]; 10] = [
         &["fish"],
         &[],
         &["status", "--fish"],
         &["--timeout", "soon", "status"],
         &["run"],
         &["allocate", "a", "--shape", "1", "--dtype", "complex64"],
+        &["init"],
+        &["shutdown", "--now"],
+        &["ring", "apply"],
+        &["drain", "n1", "--plan", "--detach"],
     ];
     for args in wrong {
         let ran = run(holo(args));

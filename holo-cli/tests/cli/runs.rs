@@ -65,7 +65,7 @@ fn a_limit_that_is_hit_is_named_and_is_exit_code_21() {
         .refused("HC1611", 21);
     assert!(said.contains("time"), "{said}");
     // The node has taken no harm.
-    assert!(cluster.run(&["status"]).ok().contains("ready"));
+    assert!(cluster.run(&["status"]).ok().contains("active"));
 }
 
 #[test]

@@ -8,16 +8,22 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fake::{CLUSTER, ELEMS, FakeNode, Fault, PATIENCE, SHARD_ELEMS, WHILE};
+use fake::{CLUSTER, FakeNode, Fault, PATIENCE, WHILE};
 use holo_client::{
     AxisIndex, Cluster, ErrorCode, Options, PublicKey, Selection, SharedArray, Slice,
 };
 use holo_core::ClusterId;
 use holo_core::wire::Kind;
+use store::{ELEMS, SHARD_ELEMS};
 
+#[expect(unreachable_pub, reason = "shared by this test's parts only")]
 mod failing;
+mod failover;
 #[expect(unreachable_pub, reason = "shared by this test's parts only")]
 mod fake;
+#[expect(unreachable_pub, reason = "shared by this test's parts only")]
+mod store;
+mod updates;
 
 async fn open(node: &FakeNode) -> SharedArray<i64> {
     let cluster = Cluster::connect(node.options(CLUSTER)).await.unwrap();
@@ -25,9 +31,7 @@ async fn open(node: &FakeNode) -> SharedArray<i64> {
 }
 
 fn stored(node: &FakeNode, elems: Range<u64>) -> Vec<i64> {
-    let bytes = node.state.bytes.lock().unwrap();
-    let range = usize::try_from(elems.start * 8).unwrap()..usize::try_from(elems.end * 8).unwrap();
-    bytemuck::pod_collect_to_vec(&bytes[range])
+    node.store.elems(elems)
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ impl CatalogState {
         self.check_verb(by, Verb::Admit, TICKETS)?;
         if new.role != Role::Node {
             return Err(Failure::new(ErrorCode::NotYet, "tickets are for nodes only")
-                .help("add the client's key with `holo principal put`"));
+                .help("add the client's key with `holo principal add`"));
         }
         if new.name_hint.len() > limits::NODE_NAME_BYTES_MAX {
             return Err(Failure::new(
@@ -229,8 +229,14 @@ impl CatalogState {
         let known = node.incarnation;
         if node.boot == start.boot && known.0 > 0 {
             let resumed = node.resumed;
-            self.call_off_stop(number);
+            // A close of the whole cluster is called off by nobody once it is finished.
+            if self.close.as_ref().is_none_or(|close| !close.finished) {
+                self.call_off_stop(number);
+            }
             return Ok(Answer::Registered { incarnation: known, resumed });
+        }
+        if start.after.is_some_and(|after| after != known) {
+            return Err(past_life(number));
         }
         let mut member = node.to_member();
         if !start.address.is_empty() {
@@ -238,7 +244,10 @@ impl CatalogState {
             check_member(&member)?;
             self.refuse_taken(&member, Some(number))?;
         }
-        let resumed = start.resumes.is_some() && start.resumes == node.suspended;
+        // After a close of the whole cluster nobody continues: what is held comes back by `Reopen`.
+        let resumed = start.resumes.is_some()
+            && start.resumes == node.suspended
+            && self.close.as_ref().is_none_or(|close| !close.finished);
         let incarnation = if resumed {
             known
         } else {
@@ -265,6 +274,8 @@ impl CatalogState {
         }
         self.touch(Subject::Node(number));
         self.remove_node_from_groups(number, Some(incarnation), false);
+        self.start_empty_groups();
+        self.open_if_settled();
         Ok(Answer::Registered { incarnation, resumed })
     }
 

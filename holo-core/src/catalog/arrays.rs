@@ -112,7 +112,8 @@ impl Arrays {
 impl CatalogState {
     /// Turns a principal's request into a command's content: defaults filled in, bounds checked. Nothing changes yet.
     ///
-    /// `cluster_secret` keeps placement unpredictable; `token` is drawn anew for each request.
+    /// `cluster_secret` keeps placement unpredictable; `token` is drawn anew for each request, so that nobody chooses
+    /// where shards go by choosing the request's own token.
     ///
     /// # Errors
     ///
@@ -130,7 +131,10 @@ impl CatalogState {
         let by = Authority::Principal(principal);
         let caller = self.check_verb(by, Verb::Allocate, name.as_str())?;
         let tenant = caller.tenant;
-        self.refuse_taken_array(tenant, &name)?;
+        let known = self.arrays.named(tenant, &name);
+        if request.token == 0 || known.is_none_or(|known| known.token != request.token) {
+            self.refuse_taken_array(tenant, &name)?;
+        }
         let shape = Shape::new(&request.shape)?;
         let dtype = DType::from_byte(request.dtype).map_err(|failure| Failure {
             code: ErrorCode::InvalidArgument,
@@ -163,7 +167,7 @@ impl CatalogState {
             like: like.map(|like| like.name.clone()),
             class,
             placement_key: placement_key(cluster_secret, tenant, token),
-            token,
+            token: if request.token == 0 { token } else { request.token },
         };
         check_layout(&new, like)?;
         Ok(new)
@@ -194,6 +198,7 @@ impl CatalogState {
 
     pub(super) fn create_array(&mut self, by: Authority, new: NewArray) -> Result<Answer, Failure> {
         let caller = self.check_verb(by, Verb::Allocate, new.name.as_str())?;
+        self.refuse_while_closing()?;
         if caller.tenant != new.tenant {
             return Err(Failure::new(ErrorCode::Denied, "the array is for another tenant"));
         }
@@ -254,9 +259,11 @@ impl CatalogState {
         let known = known.filter(|array| array.tenant == tenant && array.tenant == caller.tenant);
         let name = known.ok_or_else(|| array_not_found(&format!("#{id}")))?.name.clone();
         self.check_verb(by, Verb::Free, name.as_str())?;
+        self.refuse_while_closing()?;
         let removed = self.arrays.remove(id).ok_or_else(|| array_not_found(&format!("#{id}")))?;
         self.touch(Subject::Array(id));
         self.reset_empty_lost(removed.descriptor.class());
+        self.open_if_settled();
         Ok(Answer::Removed(removed.descriptor))
     }
 

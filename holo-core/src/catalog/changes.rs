@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::catalog::arrays::ArrayRecord;
+use crate::catalog::closing::{Close, CloseId, GroupHold};
 use crate::catalog::command::Settings;
 use crate::catalog::nodes::{NodeRecord, Ticket};
 use crate::catalog::proof::IssuerCertificate;
@@ -28,6 +29,8 @@ pub(super) enum Subject {
     Array(ArrayId),
     Principal(PublicKey),
     Issuer(PublicKey),
+    Close,
+    Hold(GroupId),
 }
 
 /// Which things changed at which versions, as far back as the bound allows.
@@ -104,6 +107,17 @@ pub struct Changes {
     pub(super) gone_principals: Vec<PublicKey>,
     pub(super) issuers: Vec<IssuerCertificate>,
     pub(super) gone_issuers: Vec<PublicKey>,
+    pub(super) close: Option<CloseFacts>,
+    pub(super) holds: Vec<(GroupId, GroupHold)>,
+    pub(super) gone_holds: Vec<GroupId>,
+}
+
+/// A close without who holds what; an id of 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CloseFacts {
+    pub(super) id: CloseId,
+    pub(super) since: UnixMillis,
+    pub(super) finished: bool,
 }
 
 /// What never changes.
@@ -145,6 +159,11 @@ impl Changes {
         self.arrays.iter().map(|record| &record.descriptor)
     }
 
+    /// The id that the next array will have: there was none from here on.
+    pub fn next_array(&self) -> ArrayId {
+        self.next_array
+    }
+
     /// Arrays that were removed, as far as these are not the whole.
     pub fn removed_arrays(&self) -> &[ArrayId] {
         &self.gone_arrays
@@ -167,6 +186,11 @@ impl Changes {
     /// Voters, if they changed.
     pub fn voters(&self) -> Option<&[NodeNumber]> {
         self.voters.as_deref()
+    }
+
+    /// Whether a close of the cluster, or what is known of who holds what for it, may have changed.
+    pub fn touches_close(&self) -> bool {
+        self.whole || self.close.is_some() || !self.holds.is_empty() || !self.gone_holds.is_empty()
     }
 
     /// Signing keys that became known.
@@ -203,6 +227,13 @@ impl CatalogState {
             arrays: self.arrays.records().cloned().collect(),
             principals: self.principals.values().cloned().collect(),
             issuers: self.issuers.values().cloned().collect(),
+            close: self.close.is_some().then(|| self.close_facts()),
+            holds: self
+                .close
+                .iter()
+                .flat_map(|close| &close.holds)
+                .map(|(group, hold)| (*group, hold.clone()))
+                .collect(),
             ..self.heading()
         }
     }
@@ -252,6 +283,7 @@ impl CatalogState {
         let to = changes.to;
         let whole = changes.whole;
         self.absorb_small(&changes);
+        self.absorb_close(&changes);
         for record in changes.nodes {
             self.touch(Subject::Node(record.number));
             self.nodes.insert(record.number, record);
@@ -341,6 +373,38 @@ impl CatalogState {
         }
     }
 
+    fn absorb_close(&mut self, changes: &Changes) {
+        if let Some(facts) = changes.close {
+            self.touch(Subject::Close);
+            let CloseFacts { id, since, finished } = facts;
+            // Another close is about other holds, all of which come along.
+            let holds = self.close.take().filter(|close| close.id == id).map(|close| close.holds);
+            self.close = (id != CloseId::default()).then(|| Close {
+                id,
+                since,
+                finished,
+                holds: holds.unwrap_or_default(),
+            });
+        }
+        for group in changes.gone_holds.iter().chain(changes.holds.iter().map(|(group, _)| group)) {
+            self.touch(Subject::Hold(*group));
+        }
+        if let Some(close) = &mut self.close {
+            close.holds.extend(changes.holds.iter().cloned());
+            for group in &changes.gone_holds {
+                close.holds.remove(group);
+            }
+        }
+    }
+
+    fn close_facts(&self) -> CloseFacts {
+        self.close.as_ref().map_or_else(CloseFacts::default, |close| CloseFacts {
+            id: close.id,
+            since: close.since,
+            finished: close.finished,
+        })
+    }
+
     fn facts(&self) -> Option<ClusterFacts> {
         self.is_bootstrapped().then(|| ClusterFacts {
             name: self.cluster_name.clone(),
@@ -389,6 +453,13 @@ impl CatalogState {
                 Some(issuer) => into.issuers.push(issuer.clone()),
                 None => into.gone_issuers.push(key),
             },
+            Subject::Close => into.close = Some(self.close_facts()),
+            Subject::Hold(group) => {
+                match self.close.as_ref().and_then(|close| close.holds.get(&group)) {
+                    Some(hold) => into.holds.push((group, hold.clone())),
+                    None => into.gone_holds.push(group),
+                }
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{BootId, IssuerCertificate, ManifestId, NewArray, TargetTable};
+use crate::catalog::{BootId, CloseId, Held, IssuerCertificate, ManifestId, NewArray, TargetTable};
 use crate::replication::{GroupConfig, GroupId, Incarnation, NodeNumber, Proposal, ReplicaId};
 use crate::{
     ArrayDescriptor, ArrayId, Failure, NodeId, Principal, PublicKey, Role, TableVersion, TenantId,
@@ -110,6 +110,38 @@ pub enum Operation {
     SetVoters(Vec<NodeNumber>),
     /// Makes a voter's signing key known. The certificate's signature is the authority.
     PutIssuer(IssuerCertificate),
+    /// The whole cluster shall stop with all that it holds on disk. Principals with SHUTDOWN on the cluster.
+    BeginClose,
+    /// It shall go on instead; not any more once the close is finished. Principals with SHUTDOWN on the cluster, and
+    /// voters.
+    AbortClose,
+    /// A node has these groups on its disk, as far as each of them ever got. That node itself.
+    Hold {
+        /// In which close.
+        close: CloseId,
+        /// Who holds them, in its present life.
+        reporter: ReplicaId,
+        /// At most [`crate::limits::PROPOSALS_MAX`].
+        holds: Vec<Held>,
+    },
+    /// Everything is on disk: every node may stop. Voters.
+    FinishClose(CloseId),
+    /// A node that has started again has these groups as it wrote them down, checked. That node itself.
+    Reopen {
+        /// In which close it wrote them down.
+        close: CloseId,
+        /// Who offers them, in its present life.
+        reporter: ReplicaId,
+        /// At most [`crate::limits::PROPOSALS_MAX`].
+        holds: Vec<Held>,
+    },
+    /// These groups have copies enough and may be written again. Voters.
+    Settle {
+        /// After which close.
+        close: CloseId,
+        /// The groups.
+        groups: Vec<GroupId>,
+    },
 }
 
 /// The first command of a cluster.
@@ -183,6 +215,9 @@ pub struct Registration {
     pub address: String,
     /// The manifest of the clean stop that it continues; its incarnation stays if it is the one that the catalog knows.
     pub resumes: Option<ManifestId>,
+    /// The node's latest life as the process knows it, which it follows: a request that arrives late, or a second time,
+    /// must not take the place of a process that has started since. `None` follows whichever is the latest.
+    pub after: Option<Incarnation>,
 }
 
 /// A node that answers, or does not.
@@ -345,4 +380,6 @@ refusals! {
     TooFewInSync = 13, "too few copies would be left in sync";
     /// The config names as many replicas as it can.
     Full = 14, "the group has as many members as it can";
+    /// The whole cluster is about to stop: nothing moves any more.
+    Closing = 15, "the cluster is being closed";
 }

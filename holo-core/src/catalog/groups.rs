@@ -85,6 +85,7 @@ impl CatalogState {
         self.index(&config);
         self.groups.insert(group, config);
         self.touch(Subject::Group(group));
+        self.void_hold(group);
     }
 
     pub(super) fn index(&mut self, config: &GroupConfig) {

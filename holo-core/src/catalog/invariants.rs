@@ -14,7 +14,8 @@ impl CatalogState {
     pub fn check(&self) -> Result<(), Failure> {
         self.check_nodes()?;
         self.check_groups()?;
-        self.check_arrays()
+        self.check_arrays()?;
+        self.check_close()
     }
 
     fn check_nodes(&self) -> Result<(), Failure> {
@@ -79,7 +80,7 @@ impl CatalogState {
     }
 }
 
-fn ensure(holds: bool, what: &str) -> Result<(), Failure> {
+pub(super) fn ensure(holds: bool, what: &str) -> Result<(), Failure> {
     if holds {
         Ok(())
     } else {

@@ -65,6 +65,11 @@ impl CatalogState {
         found
     }
 
+    /// Those of `groups` in which an array has data.
+    pub(super) fn occupied(&self, groups: &BTreeSet<GroupId>) -> BTreeSet<GroupId> {
+        self.occupancy(groups, 0).groups
+    }
+
     /// Groups of which `node` holds the only in-sync copy that answers, as far as any array has data in them.
     pub(super) fn last_copies(&self, node: NodeNumber) -> BTreeSet<GroupId> {
         let is_alone = |group: &&GroupId| {
@@ -74,8 +79,9 @@ impl CatalogState {
                     && copies.all(|copy| copy.node == node || !self.is_up(*copy))
             })
         };
-        let groups = self.groups_of(node).iter().filter(is_alone).copied().collect();
-        self.occupancy(&groups, 0).groups
+        let groups = self.groups_of(node).iter().filter(is_alone).copied();
+        let groups = groups.chain(self.only_held_by(node)).collect();
+        self.occupied(&groups)
     }
 
     pub(super) fn last_copy_refusal(&self, name: &str, groups: &BTreeSet<GroupId>) -> Failure {
@@ -99,7 +105,9 @@ impl CatalogState {
     pub(super) fn lose(&mut self, groups: &BTreeSet<GroupId>, accepted: bool) {
         let occupied = if accepted { BTreeSet::new() } else { self.occupancy(groups, 0).groups };
         for group in groups {
-            let fresh = if occupied.contains(group) { None } else { self.fresh_config(*group) };
+            // What was written down at a close and not changed since is not lost.
+            let kept = occupied.contains(group) || self.is_held(*group);
+            let fresh = if kept { None } else { self.fresh_config(*group) };
             let next = fresh.or_else(|| {
                 let config = self.groups.get(group)?.clone();
                 let epoch = Epoch(config.epoch.0 + 1);
@@ -127,6 +135,7 @@ impl CatalogState {
             if self.lost.contains(group)
                 && let Some(fresh) = self.fresh_config(*group)
             {
+                self.forget_hold(*group);
                 self.put_group(fresh);
             }
         }
@@ -150,6 +159,7 @@ impl CatalogState {
             }
         }
         self.reset_lost(&groups.iter().copied().collect());
+        self.open_if_settled();
         Ok(Answer::Done)
     }
 

@@ -25,6 +25,7 @@ mod admission;
 mod arrays;
 mod authority;
 mod changes;
+mod closing;
 mod codec;
 mod command;
 mod drain;
@@ -43,6 +44,7 @@ mod voters;
 
 pub use arrays::{NewArray, placement_key};
 pub use changes::Changes;
+pub use closing::{Close, CloseId, GroupHold, Held};
 pub use command::{
     Admission, Answer, Authority, Bootstrap, ChangeRefusal, Command, Liveness, NewNode, NewTicket,
     NodeChange, Operation, ProposalAnswer, Registration, Settings, TableUpdate,

@@ -190,6 +190,11 @@ impl CatalogState {
                 NodeState::Draining { since, deadline: *deadline }
             }
             (NodeChange::Drain { deadline }, NodeState::Active | NodeState::Cordoned) => {
+                if self.close.is_some() {
+                    let message = "the cluster was told to stop, and is not whole again";
+                    return Err(Failure::new(ErrorCode::ShuttingDown, message)
+                        .help("drain when `holo status` says that it is"));
+                }
                 if let Some(refusal) = self.drain_refusals(number).into_iter().next() {
                     return Err(refusal);
                 }
@@ -245,8 +250,14 @@ impl CatalogState {
         let name = self.living(number)?.name.clone();
         self.refuse_holder(number, &name)?;
         self.refuse_last_voter(number, &name)?;
+        let held: BTreeSet<_> = self.only_held_by(number).into_iter().collect();
+        if !held.is_empty() {
+            return Err(self.last_copy_refusal(&name, &held));
+        }
         self.put_state(number, NodeState::Left);
         self.bury(number);
+        self.forget_holder(number);
+        self.open_if_settled();
         Ok(Answer::Done)
     }
 
@@ -277,6 +288,8 @@ impl CatalogState {
         self.put_state(number, NodeState::Evicted);
         self.bury(number);
         self.remove_node_from_groups(number, None, accept_loss);
+        self.forget_holder(number);
+        self.open_if_settled();
         Ok(Answer::Done)
     }
 

@@ -73,6 +73,11 @@ impl CatalogState {
         if proposal.change != ConfigChange::TakeOver && config.primary != proposal.by {
             return Err(ChangeRefusal::NotPrimary);
         }
+        let moves =
+            matches!(proposal.change, ConfigChange::AddLearner(_) | ConfigChange::Handover(_));
+        if moves && self.is_closing() {
+            return Err(ChangeRefusal::Closing);
+        }
         let mut next = config.clone();
         next.epoch = Epoch(config.epoch.0 + 1);
         match proposal.change {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::arrays::Arrays;
 use crate::catalog::changes::{ChangeLog, Subject};
+use crate::catalog::closing::Close;
 use crate::catalog::command::{Answer, Command, Operation, Settings};
 use crate::catalog::nodes::{NodeRecord, Ticket};
 use crate::catalog::proof::IssuerCertificate;
@@ -22,6 +23,7 @@ use crate::{
 /// 2. Every config is sound ([`GroupConfig::check`]), and the indexes by node and of lost groups are those of the configs.
 /// 3. A class that has groups has one per partition.
 /// 4. A name belongs to at most one array of a tenant; no array id is given twice.
+/// 5. What a close knows of who has which group on disk is about groups that there are.
 #[derive(Clone, Debug)]
 pub struct CatalogState {
     pub(super) version: u64,
@@ -43,6 +45,7 @@ pub struct CatalogState {
     pub(super) principals: BTreeMap<PublicKey, Principal>,
     pub(super) voters: Vec<NodeNumber>,
     pub(super) issuers: BTreeMap<PublicKey, IssuerCertificate>,
+    pub(super) close: Option<Close>,
     /// Groups that are not lost, by the nodes that their configs name; derived.
     pub(super) by_node: BTreeMap<NodeNumber, BTreeSet<GroupId>>,
     /// Groups that are lost; derived.
@@ -74,6 +77,7 @@ impl CatalogState {
             principals: BTreeMap::new(),
             voters: Vec::new(),
             issuers: BTreeMap::new(),
+            close: None,
             by_node: BTreeMap::new(),
             lost: BTreeSet::new(),
             log: ChangeLog::new(0),
@@ -129,6 +133,14 @@ impl CatalogState {
             Operation::Settings(settings) => self.put_settings(by, settings),
             Operation::SetVoters(voters) => self.set_voters(by, &voters),
             Operation::PutIssuer(certificate) => self.put_issuer(certificate),
+            Operation::BeginClose => self.begin_close(by),
+            Operation::AbortClose => self.abort_close(by),
+            Operation::Hold { close, reporter, holds } => self.hold(by, close, reporter, &holds),
+            Operation::FinishClose(close) => self.finish_close(by, close),
+            Operation::Reopen { close, reporter, holds } => {
+                self.reopen(by, close, reporter, &holds)
+            }
+            Operation::Settle { close, groups } => self.settle(by, close, &groups),
         }
     }
 
@@ -279,6 +291,7 @@ impl CatalogState {
             });
         }
         let mut classes: BTreeMap<Class, Vec<Vec<u16>>> = BTreeMap::new();
+        let mut awaited: BTreeMap<(Class, PartitionId), Vec<u16>> = BTreeMap::new();
         for (group, config) in &self.groups {
             let backups = config.in_sync.iter().filter(|backup| **backup != config.primary);
             let holders = std::iter::once(&config.primary).chain(backups);
@@ -287,11 +300,16 @@ impl CatalogState {
             } else {
                 holders.filter_map(|holder| indexes.get(&holder.node).copied()).collect()
             };
+            if let Some(hold) = self.awaited(*group) {
+                let nodes = hold.holders.iter().filter_map(|it| indexes.get(&it.node).copied());
+                awaited.insert((group.class, group.partition), nodes.collect());
+            }
             // Groups come in order of their partitions.
             classes.entry(group.class).or_default().push(holders);
         }
         let name = self.cluster_name.clone();
-        ClusterView::new(self.version, name, self.partition_bits, members, classes)
+        let view = ClusterView::new(self.version, name, self.partition_bits, members, classes)?;
+        view.with_voters(self.voters.clone()).with_awaited(awaited)
     }
 
     pub(super) fn touch(&mut self, subject: Subject) {
@@ -330,5 +348,6 @@ impl PartialEq for CatalogState {
             && self.principals == other.principals
             && self.voters == other.voters
             && self.issuers == other.issuers
+            && self.close == other.close
     }
 }

@@ -78,6 +78,10 @@ impl CatalogState {
         {
             return Ok(Answer::Done);
         }
+        if self.close.is_some() {
+            let message = "the cluster was told to stop: nothing is placed anew until it is whole";
+            return Err(Failure::new(ErrorCode::ShuttingDown, message).retry_after_ms(1000));
+        }
         if update.base_version != self.table_version || update.version <= update.base_version {
             let message = format!(
                 "a table planned from version {} for version {}; the present one is {}",

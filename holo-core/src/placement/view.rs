@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::partition_of;
 use crate::replication::{Class, NodeNumber};
-use crate::wire::{ClassBody, MemberEntry, ViewBody};
+use crate::wire::{AwaitedBody, ClassBody, MemberEntry, ViewBody};
 use crate::{
     ArrayDescriptor, ErrorCode, Failure, Member, NodeId, PartitionId, PublicKey, ShardIndex, limits,
 };
@@ -25,6 +25,8 @@ pub struct ClusterView {
     members: Vec<MemberView>,
     by_node: BTreeMap<NodeId, usize>,
     classes: BTreeMap<Class, Vec<Vec<u16>>>,
+    voters: Vec<NodeNumber>,
+    awaited: BTreeMap<(Class, PartitionId), Vec<u16>>,
 }
 
 /// One member and how it fares.
@@ -74,7 +76,42 @@ impl ClusterView {
             }
         }
         let cluster_name = cluster_name.into();
-        Ok(Self { version, cluster_name, partition_bits, members, by_node, classes })
+        Ok(Self {
+            version,
+            cluster_name,
+            partition_bits,
+            members,
+            by_node,
+            classes,
+            voters: Vec::new(),
+            awaited: BTreeMap::new(),
+        })
+    }
+
+    /// The same, with the nodes that vote in the catalog.
+    #[must_use]
+    pub fn with_voters(self, voters: Vec<NodeNumber>) -> Self {
+        Self { voters, ..self }
+    }
+
+    /// The same, with the members that have groups on disk which nobody has offered back yet, by index.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::InvalidArgument`] for a group or a member that there is not.
+    pub fn with_awaited(
+        self,
+        awaited: BTreeMap<(Class, PartitionId), Vec<u16>>,
+    ) -> Result<Self, Failure> {
+        let sound = awaited.iter().all(|((class, partition), holders)| {
+            self.classes.contains_key(class)
+                && partition.0 < self.partitions()
+                && holders.iter().all(|index| usize::from(*index) < self.members.len())
+        });
+        if !sound {
+            return Err(Failure::new(ErrorCode::InvalidArgument, "groups that are waited for"));
+        }
+        Ok(Self { awaited, ..self })
     }
 
     /// Version of the catalog that it shows.
@@ -95,6 +132,11 @@ impl ClusterView {
     /// The members in ascending order of their numbers.
     pub fn members(&self) -> &[MemberView] {
         &self.members
+    }
+
+    /// Whether a node votes in the catalog: what changes the catalog is asked of one that does.
+    pub fn votes(&self, number: NodeNumber) -> bool {
+        self.voters.contains(&number)
     }
 
     /// Index of a node; `None` for no member.
@@ -137,7 +179,8 @@ impl ClusterView {
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::DataLost`] when nobody holds the shard any more, [`ErrorCode::WrongNode`] when this view is older
+    /// [`ErrorCode::DataLost`] when nobody holds the shard any more, [`ErrorCode::NotReady`] when those who have it on
+    /// disk since the cluster was closed are not back, [`ErrorCode::WrongNode`] when this view is older
     /// than the first array of that class.
     pub fn primary_of(
         &self,
@@ -149,13 +192,32 @@ impl ClusterView {
             return Err(Failure::new(ErrorCode::WrongNode, message)
                 .help("fetch the view of the cluster again"));
         }
-        let holders = self.holders(array.class(), self.partition_of(array, shard));
+        let partition = self.partition_of(array, shard);
+        let holders = self.holders(array.class(), partition);
+        if holders.is_empty()
+            && let Some(awaited) = self.awaited.get(&(array.class(), partition))
+        {
+            return Err(self.not_back(array, shard, awaited));
+        }
         let Some(primary) = holders.first().map(|index| usize::from(*index)) else {
             let message = format!("shard {shard} of {} died with its last copy", array.name);
             return Err(Failure::new(ErrorCode::DataLost, message)
                 .help("restore a snapshot, or remove the array and fill it again"));
         };
         Ok((primary, &self.members[primary].member))
+    }
+
+    fn not_back(&self, array: &ArrayDescriptor, shard: ShardIndex, awaited: &[u16]) -> Failure {
+        let names = awaited.iter().filter_map(|index| self.members.get(usize::from(*index)));
+        let names: Vec<&str> = names.map(|member| member.member.name.as_str()).collect();
+        let message = format!(
+            "shard {shard} of {}: its holders are not back yet: {}",
+            array.name,
+            names.join(", ")
+        );
+        Failure::new(ErrorCode::NotReady, message)
+            .help("start these nodes: since the cluster was shut down they have it on disk")
+            .retry_after_ms(200)
     }
 
     /// The shards of an array whose primary is the member with this index, in order.
@@ -194,6 +256,17 @@ impl ClusterView {
             partition_bits: u32::from(self.partition_bits),
             members: members.collect(),
             classes: classes.collect(),
+            voters: self.voters.iter().map(|voter| voter.0).collect(),
+            awaited: self
+                .awaited
+                .iter()
+                .map(|((class, partition), holders)| AwaitedBody {
+                    replicas: u32::from(class.replicas),
+                    min_in_sync: u32::from(class.min_in_sync),
+                    partition: partition.0,
+                    holders: holders.iter().copied().map(u32::from).collect(),
+                })
+                .collect(),
         }
     }
 
@@ -229,7 +302,20 @@ impl ClusterView {
                 .ok_or_else(|| malformed("holders"))?;
             classes.insert(key, holders);
         }
-        Self::new(body.version, body.cluster_name.clone(), partition_bits, members, classes)
+        let view =
+            Self::new(body.version, body.cluster_name.clone(), partition_bits, members, classes)
+                .map_err(|failure| Failure { code: ErrorCode::Malformed, ..failure })?;
+        let mut awaited = BTreeMap::new();
+        for group in &body.awaited {
+            let class = Class::new(group.replicas, group.min_in_sync)
+                .map_err(|failure| Failure { code: ErrorCode::Malformed, ..failure })?;
+            let holders = group.holders.iter().map(|index| u16::try_from(*index).ok());
+            let holders: Option<Vec<u16>> = holders.collect();
+            let holders = holders.ok_or_else(|| malformed("groups that are waited for"))?;
+            awaited.insert((class, PartitionId(group.partition)), holders);
+        }
+        view.with_voters(body.voters.iter().copied().map(NodeNumber).collect())
+            .with_awaited(awaited)
             .map_err(|failure| Failure { code: ErrorCode::Malformed, ..failure })
     }
 }
@@ -283,24 +369,31 @@ mod tests {
         });
         let holders = vec![vec![0, 1], vec![], vec![2, 0], vec![1]];
         let classes = BTreeMap::from([(Class { replicas: 2, min_in_sync: 1 }, holders)]);
-        ClusterView::new(7, "lab", 2, members.collect(), classes).unwrap()
+        let view = ClusterView::new(7, "lab", 2, members.collect(), classes).unwrap();
+        let awaited = ((Class { replicas: 2, min_in_sync: 1 }, PartitionId(1)), vec![0, 2]);
+        let view = view.with_voters(vec![NodeNumber(1), NodeNumber(3)]);
+        view.with_awaited(BTreeMap::from([awaited])).unwrap()
     }
 
     #[test]
     fn a_view_crosses_the_wire_whole() {
         assert_eq!(ClusterView::from_body(&view().to_body()).unwrap(), view());
         assert_eq!(view().primaries(), [1, 1, 1]);
+        assert!(view().votes(NodeNumber(3)) && !view().votes(NodeNumber(2)));
     }
 
     #[test]
     fn broken_views_are_refused() {
-        let spoil: [fn(&mut ViewBody); 6] = [
+        let spoil: [fn(&mut ViewBody); 9] = [
             |body| body.partition_bits = 40,
             |body| body.members.swap(0, 1),
             |body| body.members[1].node = vec![1; 32],
             |body| body.classes[0].holders = Bytes::from_static(&[1, 9, 0, 0, 0, 0]),
             |body| body.classes[0].holders = body.classes[0].holders.slice(1..),
             |body| body.classes[0].min_in_sync = 3,
+            |body| body.awaited[0].holders = vec![3],
+            |body| body.awaited[0].partition = 4,
+            |body| body.awaited[0].replicas = 3,
         ];
         for (index, spoil) in spoil.iter().enumerate() {
             let mut body = view().to_body();

@@ -223,6 +223,13 @@ impl Host {
         self.groups.get(&group).map(Replica::summary)
     }
 
+    /// How far one group is here: whether there is a state at all, what is held of it, and what is known to be
+    /// committed; as in [`Self::group_summary`].
+    #[doc(hidden)]
+    pub fn place_for_testing_only(&self, group: GroupId) -> Option<(bool, Seq, Seq)> {
+        self.groups.get(&group).map(Replica::place)
+    }
+
     /// The committed entries that the log still holds, from number `from` on.
     #[doc(hidden)]
     pub fn committed_entries_for_testing_only(&self, group: GroupId, from: Seq) -> Vec<Entry> {

@@ -123,6 +123,11 @@ impl Peers {
         self.peers.get(&peer)?.lease.held.until(group)
     }
 
+    /// Whether `peer` serves nobody else in `group` now.
+    pub(super) fn is_leased(&self, peer: ReplicaId, group: GroupId, now: Instant) -> bool {
+        self.lease_until(peer, group).is_some_and(|until| now < until)
+    }
+
     /// Until when our own promises keep us from serving `group`; `None` when nothing does.
     pub(super) fn blocked_until(&self, group: GroupId, now: Instant) -> Option<Instant> {
         let blocks = self.peers.values().filter_map(|peer| peer.lease.granted.blocks(group));

@@ -31,6 +31,8 @@ pub(super) struct Progress {
     pub(super) sent_at: Instant,
     /// When it last owed us nothing, or paid something.
     pub(super) progressed_at: Instant,
+    /// When we last had its promise to serve nobody else.
+    pub(super) leased_at: Instant,
     /// Where it was sent back to last, and when.
     pub(super) nacked: Option<Seq>,
     pub(super) nacked_at: Instant,
@@ -66,6 +68,7 @@ impl Progress {
             in_flight: 0,
             sent_at: Instant(0),
             progressed_at: now,
+            leased_at: now,
             nacked: None,
             nacked_at: Instant(0),
             since: now,

@@ -215,18 +215,14 @@ kinds! {
     Join = 8, Membership;
     /// `AdminRequest` -> `AdminReply`: everything that operators ask of the cluster.
     Admin = 9, Catalog;
-    /// `Allocate` -> `ArrayInfo`; at the directory node.
+    /// `Allocate` -> `ArrayInfo`; at a voter of the catalog.
     Allocate = 16, Catalog;
     /// `ArrayRef` -> `ArrayInfo`.
     ArrayInfo = 17, Catalog;
     /// `Empty` -> `ArrayList`.
     ArrayList = 18, Catalog;
-    /// `ArrayRef` -> `Empty`; at the directory node.
+    /// `ArrayRef` -> `Empty`; at a voter of the catalog.
     ArrayRemove = 19, Catalog;
-    /// `ArrayInstall` -> `Empty`; from the directory node to the others.
-    ArrayInstall = 20, Catalog;
-    /// `ArrayRef` -> `Empty`; from the directory node to the others.
-    ArrayForget = 21, Catalog;
     /// `GetRange` -> `GetReply`; at most [`limits::INLINE_BYTES_MAX`] bytes.
     Get = 32, Client;
     /// `PutRange` -> `Empty`; at most [`limits::INLINE_BYTES_MAX`] bytes.

@@ -245,6 +245,9 @@ pub struct Allocate {
     /// In-sync copies without which nothing is written; 0 for the default.
     #[prost(uint32, tag = "7")]
     pub min_in_sync: u32,
+    /// Drawn by the client once per request: sending it again makes one array. 0: the receiver draws it.
+    #[prost(uint64, tag = "8")]
+    pub token: u64,
 }
 
 /// Names an array: by name, or by id when it is not 0.
@@ -294,17 +297,6 @@ pub struct ArrayInfo {
     /// In-sync copies without which nothing is written; 0 means 1.
     #[prost(uint32, tag = "11")]
     pub min_in_sync: u32,
-}
-
-/// Tells a member of an array.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct ArrayInstall {
-    /// The array.
-    #[prost(message, optional, tag = "1")]
-    pub array: Option<ArrayInfo>,
-    /// The array is older than the receiver's process, which has lost what it held of it.
-    #[prost(bool, tag = "2")]
-    pub earlier: bool,
 }
 
 /// All arrays of the caller's tenant that it may read, by name.
@@ -403,7 +395,7 @@ pub struct OperandBinding {
     pub array: u64,
 }
 
-/// Runs a program on every shard that the receiver is the primary of.
+/// Runs a program on shards that the receiver is the primary of.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RunShards {
     /// An expression, encoded by `holo_core::expr`; empty when a module runs.
@@ -433,12 +425,16 @@ pub struct RunShards {
     /// Bytes of guest memory per instance; 0 for the default.
     #[prost(uint64, tag = "9")]
     pub memory_bytes: u64,
-    /// Version of the placement table that the caller split the work by.
+    /// Version of the view that the caller split the work by.
     #[prost(uint64, tag = "10")]
     pub table_version: u64,
     /// Names of the capabilities that the caller grants to a module; an expression needs none.
     #[prost(string, repeated, tag = "12")]
     pub grants: Vec<String>,
+    /// The shards to run, as pairs of a first shard and a count, ascending: exactly these, and refused where the
+    /// receiver is not the primary of one. Empty: all that it is the primary of.
+    #[prost(uint64, repeated, tag = "13")]
+    pub shard_runs: Vec<u64>,
 }
 
 /// What a node did of a [`RunShards`].

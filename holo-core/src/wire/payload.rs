@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::replication::{Class, GroupId, Incarnation, NodeNumber, PayloadId, ReplicaId};
-use crate::{ErrorCode, Failure, PartitionId};
+use crate::{ErrorCode, Failure, PartitionId, limits};
 
 /// A group.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -34,9 +34,13 @@ impl GroupBody {
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::Malformed`] when there is none, or no such class.
+    /// [`ErrorCode::Malformed`] when there is none, or no such class or partition.
     pub fn checked(body: Option<Self>) -> Result<GroupId, Failure> {
         let body = body.ok_or_else(|| Failure::new(ErrorCode::Malformed, "no group is named"))?;
+        if body.partition >> limits::PARTITION_BITS_MAX != 0 {
+            let message = format!("partition {} of a group", body.partition);
+            return Err(Failure::new(ErrorCode::Malformed, message));
+        }
         let class = Class::new(body.replicas, body.min_in_sync)
             .map_err(|failure| Failure { code: ErrorCode::Malformed, ..failure })?;
         Ok(GroupId { partition: PartitionId(body.partition), class })

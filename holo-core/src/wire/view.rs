@@ -31,6 +31,29 @@ pub struct ViewBody {
     /// Who holds the groups of each class.
     #[prost(message, repeated, tag = "6")]
     pub classes: Vec<ClassBody>,
+    /// Numbers of the members that vote in the catalog: what changes the catalog is asked of one of them.
+    #[prost(uint32, repeated, tag = "7")]
+    pub voters: Vec<u32>,
+    /// Groups that nobody holds, because those who have them on disk since the cluster was closed are not back.
+    #[prost(message, repeated, tag = "8")]
+    pub awaited: Vec<AwaitedBody>,
+}
+
+/// A group that waits for who has it on disk.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AwaitedBody {
+    /// Of its class: copies wanted.
+    #[prost(uint32, tag = "1")]
+    pub replicas: u32,
+    /// Of its class: in-sync copies without which nothing is written.
+    #[prost(uint32, tag = "2")]
+    pub min_in_sync: u32,
+    /// Its partition.
+    #[prost(uint32, tag = "3")]
+    pub partition: u32,
+    /// Indexes of the members that have it.
+    #[prost(uint32, repeated, tag = "4")]
+    pub holders: Vec<u32>,
 }
 
 /// A member of the cluster.

@@ -150,6 +150,22 @@ fn a_removed_array_gives_everything_back_when_its_last_reader_is_done() {
 }
 
 #[test]
+fn shards_leave_one_by_one_with_their_reservation() {
+    let store = Store::new(64 * PAGE);
+    install(&store, 1, &layout(6, 8)).unwrap();
+    fill(&store, 1, 3).unwrap();
+    store.remove_shards(ArrayId(1), [ShardIndex(0), ShardIndex(4), ShardIndex(99)].into_iter());
+    let left: Vec<u64> = store.array_shards(ArrayId(1)).iter().map(|(index, _)| index.0).collect();
+    assert_eq!(left, [1, 2, 3, 5]);
+    assert_eq!(store.usage().reserved_bytes, 4 * 8 * PAGE);
+    assert_eq!(store.usage().frame_bytes, 4 * 8 * PAGE);
+    store.shard(ArrayId(1), ShardIndex(1)).unwrap().clear();
+    assert_eq!(store.usage().frame_bytes, 3 * 8 * PAGE);
+    store.remove_shards(ArrayId(1), left.into_iter().map(ShardIndex));
+    assert!(!store.remove(ArrayId(1)), "the last shard takes the array along");
+}
+
+#[test]
 fn tenants_share_the_budget_but_no_frame() {
     let store = Store::new(64 * PAGE);
     install(&store, 1, &layout(6, 8)).unwrap();

@@ -1,24 +1,22 @@
 //! What a node does not do, and for whom.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use holo_client::ErrorCode;
-use holo_core::wire::{ArrayInstall, GetRange, Kind, ModulePush, PutRange};
-use holo_core::{ClusterId, Epoch, Failure, PublicKey, Role, UnixMillis};
+use bytes::Bytes;
+use holo_client::{Cluster, ErrorCode};
+use holo_core::wire::{
+    GetRange, GroupBody, Kind, ModulePush, PayloadBody, PeerBatch, PrincipalBody, PutRange,
+    RaftEnvelope, StagePayload,
+};
+use holo_core::{ClusterId, Failure, Role, ShardIndex};
 use holo_net::{Connection, Endpoint, EndpointOptions, Expected, Identity, Request};
 use prost::Message;
 
-use crate::harness::{Harness, PATIENCE};
+use crate::harness::{Harness, PATIENCE, now, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Certificates are made for an hour from the real now; tests only need any time.
-fn now() -> UnixMillis {
-    let since_1970 = std::fs::metadata("/proc/self").unwrap().modified().unwrap();
-    let millis = since_1970.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-    UnixMillis(u64::try_from(millis).unwrap())
-}
 
 async fn connect(
     identity: Identity,
@@ -31,20 +29,43 @@ async fn connect(
     Ok((endpoint, connection))
 }
 
-async fn call(
-    connection: &Connection,
-    kind: Kind,
-    body: impl Message,
-    epoch: Epoch,
-) -> Result<bytes::Bytes, Failure> {
-    let mut request = Request::new(kind, PATIENCE, body.encode_to_vec());
-    request.epoch = epoch;
-    connection.call(request).await
+async fn call(connection: &Connection, kind: Kind, body: impl Message) -> Result<Bytes, Failure> {
+    connection.call(Request::new(kind, PATIENCE, body.encode_to_vec())).await
+}
+
+async fn refusal_of_bulk(connection: &Connection, kind: Kind, body: impl Message) -> Failure {
+    let request = Request::new(kind, PATIENCE, body.encode_to_vec());
+    connection.bulk(request, Vec::new()).await.map(|_reply| ()).unwrap_err()
+}
+
+/// Bytes for a group, as node 1 would stage them.
+fn staged_by_the_first() -> StagePayload {
+    StagePayload {
+        group: Some(GroupBody { partition: 0, replicas: 2, min_in_sync: 1 }),
+        payload: Some(PayloadBody { node: 1, incarnation: 1, number: 1 }),
+        ..StagePayload::default()
+    }
+}
+
+/// A client for somebody else, with these grants.
+async fn somebody(
+    harness: &Harness,
+    cluster: &Cluster,
+    path: &Path,
+    tenant: u32,
+    grants: &[&str],
+) -> Cluster {
+    let key = cluster.create_identity(path).unwrap();
+    let grants = grants.iter().map(ToString::to_string).collect();
+    let name = "somebody".to_owned();
+    let principal = PrincipalBody { key: key.0.to_vec(), name, tenant, grants };
+    cluster.put_principal(principal).await.unwrap();
+    until("the node knows them", async || harness.client_as(path).await.ok()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_nobody_configured_is_refused_whatever_it_asks() {
-    let harness = Harness::start(1, "32MiB");
+    let harness = Harness::start(1).await;
     let stranger =
         Identity::generate(Role::Client, harness.prepared.cluster_id, HOUR, now()).unwrap();
     let path = harness.dir.path().join("stranger.identity");
@@ -55,7 +76,7 @@ async fn a_key_that_nobody_configured_is_refused_whatever_it_asks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_party_of_another_cluster_is_refused() {
-    let harness = Harness::start(1, "32MiB");
+    let harness = Harness::start(1).await;
     let foreign = Identity::generate(Role::Client, ClusterId([9; 32]), HOUR, now()).unwrap();
     let path = harness.dir.path().join("foreign.identity");
     foreign.save(&path).unwrap();
@@ -65,49 +86,73 @@ async fn a_party_of_another_cluster_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_may_not_speak_as_a_member() {
-    let harness = Harness::start(2, "32MiB");
+    let harness = Harness::start(2).await;
     let client = Identity::load(&harness.prepared.client_identity, HOUR, now()).unwrap();
     let (_endpoint, connection) = connect(client, harness.prepared.addresses[0]).await.unwrap();
-    for kind in [Kind::ArrayInstall, Kind::ArrayForget] {
-        let refused = call(&connection, kind, ArrayInstall::default(), Epoch(0)).await.unwrap_err();
-        assert_eq!(refused.code, ErrorCode::Denied, "{kind:?}");
+    for kind in [
+        Kind::Replicate,
+        Kind::Beat,
+        Kind::Raft,
+        Kind::CatalogPropose,
+        Kind::VoterSecrets,
+        Kind::Heartbeat,
+        Kind::SnapshotIndex,
+    ] {
+        let refused = call(&connection, kind, PeerBatch::default()).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Denied, "{kind:?}: {refused}");
     }
+    for kind in [Kind::FetchPayload, Kind::SnapshotPages, Kind::CatalogFollow] {
+        let refused = refusal_of_bulk(&connection, kind, PeerBatch::default()).await;
+        assert_eq!(refused.code, ErrorCode::Denied, "{kind:?}: {refused}");
+    }
+    let refused = refusal_of_bulk(&connection, Kind::StagePayload, staged_by_the_first()).await;
+    assert_eq!(refused.code, ErrorCode::Denied, "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_the_directory_node_may_install_arrays() {
-    let harness = Harness::start(3, "32MiB");
-    // The second member's key, used against the third: a member, but not the one that keeps the directory.
-    let second = harness.dir.path().join("n2.identity");
+async fn a_member_may_speak_for_nobody_but_itself() {
+    let harness = Harness::start(3).await;
+    // The second node's key, used against the third.
+    let second = harness.dir.path().join("n2/node.identity");
     let member = Identity::load(&second, HOUR, now()).unwrap();
     let (_endpoint, connection) = connect(member, harness.prepared.addresses[2]).await.unwrap();
-    let refused =
-        call(&connection, Kind::ArrayInstall, ArrayInstall::default(), Epoch(0)).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::Denied);
+    let third = harness.nodes[2].as_ref().unwrap().ready(PATIENCE).await.unwrap();
+    let to = u64::from(third.node.0);
+    let vote = RaftEnvelope { from: 1, to, body: Bytes::new() };
+    let refused = call(&connection, Kind::Raft, vote).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Denied, "{refused}");
+    let refused = refusal_of_bulk(&connection, Kind::StagePayload, staged_by_the_first()).await;
+    assert_eq!(refused.code, ErrorCode::Denied, "{refused}");
+    let to_incarnation = third.incarnation.0 + 1;
+    let batch = PeerBatch { from_incarnation: 1, to_incarnation, messages: Vec::new() };
+    let refused = call(&connection, Kind::Replicate, batch).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Conflict, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_does_not_vote_has_no_say_in_the_agreement() {
+    let harness = Harness::start(2).await;
+    for node in harness.nodes.iter().flatten() {
+        node.ready(PATIENCE).await.unwrap();
+    }
+    // Of two nodes only the first votes.
+    let second = harness.dir.path().join("n2/node.identity");
+    let member = Identity::load(&second, HOUR, now()).unwrap();
+    let (_endpoint, connection) = connect(member, harness.prepared.addresses[0]).await.unwrap();
+    let vote = RaftEnvelope { from: 2, to: 1, body: Bytes::new() };
+    let refused = call(&connection, Kind::Raft, vote).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Denied, "{refused}");
+    assert!(refused.message.contains("does not vote"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_tenants_array_and_nothing_look_alike() {
-    let ann_dir = tempfile::TempDir::new().unwrap();
-    let ann = ann_dir.path().join("ann.identity");
-    let key: Arc<std::sync::Mutex<Option<PublicKey>>> = Arc::default();
-    let harness = Harness::start_with(1, "32MiB", |text| {
-        // The cluster's id is in the config: make a second client of it, of another tenant.
-        let id = text.split("cluster_id = \"").nth(1).unwrap().get(..64).unwrap();
-        let identity =
-            Identity::generate(Role::Client, ClusterId::from_hex(id).unwrap(), HOUR, now())
-                .unwrap();
-        identity.save(&ann).unwrap();
-        *key.lock().unwrap() = Some(identity.key());
-        let grants = "[\"ALLOCATE\", \"READ\", \"WRITE\", \"FREE\", \"RUN\"]";
-        format!(
-            "{text}\n[[clients]]\nkey = \"{}\"\nname = \"ann\"\ntenant = 2\ngrants = {grants}\n",
-            identity.key()
-        )
-    });
+    let harness = Harness::start(1).await;
+    let ann = harness.dir.path().join("ann.identity");
     let mine = harness.client().await;
     let array = mine.array("secret/plans").shape([100]).create::<u8>().await.unwrap();
-    let theirs = harness.client_as(&ann).await.unwrap();
+    let grants = ["ALLOCATE", "READ", "WRITE", "FREE", "RUN"];
+    let theirs = somebody(&harness, &mine, &ann, 2, &grants).await;
     assert!(theirs.arrays().await.unwrap().is_empty());
     for name in ["secret/plans", "secret/nothing"] {
         let refused = theirs.open_any(name).await.unwrap_err();
@@ -123,14 +168,20 @@ async fn another_tenants_array_and_nothing_look_alike() {
         connect(Identity::load(&ann, HOUR, now()).unwrap(), harness.prepared.addresses[0])
             .await
             .unwrap();
-    let id = array.descriptor().id.0;
-    for array in [id, id + 1000] {
+    let removed = mine.array("secret/past").shape([100]).create::<u8>().await.unwrap();
+    mine.remove("secret/past").await.unwrap();
+    for array in [array.descriptor().id.0, removed.descriptor().id.0] {
         let read = GetRange { array, shard: 0, offset: 0, len: 8 };
-        let refused = call(&connection, Kind::Get, read, Epoch(0)).await.unwrap_err();
+        let refused = until("the node has heard of them and of the arrays", async || {
+            let refused = call(&connection, Kind::Get, read.clone()).await.unwrap_err();
+            let knows = ![ErrorCode::Unauthenticated, ErrorCode::NotReady].contains(&refused.code);
+            knows.then_some(refused)
+        })
+        .await;
         assert_eq!(refused.code, ErrorCode::NotFound);
         let write = PutRange { array, shard: 0, offset: 0, data: vec![1].into(), key: None };
         assert_eq!(
-            call(&connection, Kind::Put, write, Epoch(0)).await.unwrap_err().code,
+            call(&connection, Kind::Put, write).await.unwrap_err().code,
             ErrorCode::NotFound
         );
     }
@@ -141,11 +192,10 @@ async fn another_tenants_array_and_nothing_look_alike() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grant_for_a_prefix_ends_at_the_prefix() {
-    let harness = Harness::start_with(1, "32MiB", |text| {
-        let (before, _) = text.split_once("grants = ").unwrap();
-        format!("{before}grants = [\"ALLOCATE:demo/*\", \"READ:demo/*\", \"WRITE:demo/*\"]\n")
-    });
-    let cluster = harness.client().await;
+    let harness = Harness::start(1).await;
+    let bob = harness.dir.path().join("bob.identity");
+    let grants = ["ALLOCATE:demo/*", "READ:demo/*", "WRITE:demo/*"];
+    let cluster = somebody(&harness, &harness.client().await, &bob, 1, &grants).await;
     cluster
         .array("demo/a")
         .shape([8])
@@ -163,49 +213,63 @@ async fn a_grant_for_a_prefix_ends_at_the_prefix() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_of_another_epoch_or_beyond_the_shard_changes_nothing() {
-    let harness = Harness::start(1, "32MiB");
+async fn a_write_beyond_the_shard_or_to_another_than_the_primary_changes_nothing() {
+    let harness = Harness::start(2).await;
     let cluster = harness.client().await;
     let array = cluster.array("t/a").shape([100]).create::<u8>().await.unwrap();
-    let client = Identity::load(&harness.prepared.client_identity, HOUR, now()).unwrap();
-    let (_endpoint, connection) = connect(client, harness.prepared.addresses[0]).await.unwrap();
-    let id = array.descriptor().id.0;
+    array.fill(1).await.unwrap();
+    let view = cluster.refresh().await.unwrap();
+    let (primary, _) = view.primary_of(array.descriptor(), ShardIndex(0)).unwrap();
     let write = |shard, offset, bytes: &[u8]| PutRange {
-        array: id,
+        array: array.descriptor().id.0,
         shard,
         offset,
         data: bytes.to_vec().into(),
         key: None,
     };
-    let refused = call(&connection, Kind::Put, write(0, 0, &[9]), Epoch(7)).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::WrongNode);
-    for (shard, offset) in [(0, 100), (0, u64::MAX), (1, 0), (u64::MAX, 0)] {
-        let refused =
-            call(&connection, Kind::Put, write(shard, offset, &[9]), Epoch(1)).await.unwrap_err();
-        assert_eq!(refused.code, ErrorCode::OutOfRange, "{shard} {offset}");
+    for (index, view) in view.members().iter().enumerate() {
+        let client = Identity::load(&harness.prepared.client_identity, HOUR, now()).unwrap();
+        let address = view.member.address.parse().unwrap();
+        let (_endpoint, connection) = connect(client, address).await.unwrap();
+        if index != primary {
+            let refused = call(&connection, Kind::Put, write(0, 0, &[9])).await.unwrap_err();
+            assert_eq!(refused.code, ErrorCode::WrongNode);
+            continue;
+        }
+        for (shard, offset) in [(0, 100), (0, u64::MAX), (1, 0), (u64::MAX, 0)] {
+            let write = write(shard, offset, &[9]);
+            let refused = call(&connection, Kind::Put, write).await.unwrap_err();
+            assert_eq!(refused.code, ErrorCode::OutOfRange, "{shard} {offset}");
+        }
+        assert_eq!(array.read(..).await.unwrap(), [1; 100]);
+        call(&connection, Kind::Put, write(0, 99, &[9])).await.unwrap();
     }
-    assert_eq!(array.read(..).await.unwrap(), [0; 100]);
-    call(&connection, Kind::Put, write(0, 99, &[9]), Epoch(1)).await.unwrap();
+    assert_eq!(array.read(..99).await.unwrap(), [1; 99]);
     assert_eq!(array.get(99).await.unwrap(), 9);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clean_shutdown_says_not_yet_and_only_now_stops_the_node() {
-    let harness = Harness::start(2, "32MiB");
+async fn a_node_that_holds_data_stops_only_when_it_shall_at_once() {
+    let harness = Harness::start(2).await;
     let cluster = harness.client().await;
-    let node = cluster.membership().members()[1].node;
-    let refused = cluster.shutdown(node, false).await.unwrap_err();
-    assert_eq!(refused.code(), ErrorCode::NotYet);
-    cluster.shutdown(node, true).await.unwrap();
-    harness.nodes[1].as_ref().unwrap().stopped().await;
+    let array = cluster.array("t/a").shape([100]).shard_elems(1).create::<u8>().await.unwrap();
+    array.fill(1).await.unwrap();
+    let second = harness.nodes[1].as_ref().unwrap();
+    let refused = cluster.shutdown(second.id(), false).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::DrainRefused, "{refused}");
+    assert!(refused.failure().help.as_ref().is_some_and(|help| help.contains("holo drain n2")));
+    assert_eq!(array.sum().await.unwrap(), 100);
+    cluster.shutdown(second.id(), true).await.unwrap();
+    let why = tokio::time::timeout(PATIENCE, second.stopped()).await.unwrap();
+    assert!(why.is_none(), "{why:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn module_bytes_under_another_hash_are_refused() {
-    let harness = Harness::start(1, "32MiB");
+    let harness = Harness::start(1).await;
     let client = Identity::load(&harness.prepared.client_identity, HOUR, now()).unwrap();
     let (_endpoint, connection) = connect(client, harness.prepared.addresses[0]).await.unwrap();
-    let bytes = bytes::Bytes::from(wat::parse_str("(module)").unwrap());
+    let bytes = Bytes::from(wat::parse_str("(module)").unwrap());
     let head = ModulePush { module: blake3::hash(b"something else").as_bytes().to_vec() };
     let request = Request::new(Kind::ModulePush, PATIENCE, head.encode_to_vec());
     let refused = connection.bulk(request, vec![bytes]).await.map(|_reply| ()).unwrap_err();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use holo_client::{DType, ErrorCode};
 
 use crate::harness::Harness;
+use crate::with_memory;
 
 const DOUBLE_THEN_TRAP: &str = r#"(module
   (memory (export "memory") 4)
@@ -44,7 +45,7 @@ const ENDLESS: &str = r#"(module
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_that_is_hit_names_itself_and_more_than_a_node_gives_is_refused() {
-    let harness = Harness::start(1, "32MiB");
+    let harness = Harness::start_with(1, &with_memory("32MiB")).await;
     let cluster = harness.client().await;
     cluster.array("t/x").shape([100_000]).create::<f64>().await.unwrap();
     let sum = || cluster.expr("sum(sqrt(x) + 1)").input("x", "t/x");
@@ -64,7 +65,7 @@ async fn a_limit_that_is_hit_names_itself_and_more_than_a_node_gives_is_refused(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_requester_left_is_stopped() {
-    let harness = Harness::start(1, "32MiB");
+    let harness = Harness::start_with(1, &with_memory("32MiB")).await;
     let cluster = harness.client().await;
     cluster.array("t/x").shape([1_000]).create::<f64>().await.unwrap();
     {
@@ -88,7 +89,7 @@ async fn a_run_whose_requester_left_is_stopped() {
 async fn an_expression_gives_the_same_bits_however_the_shards_lie() {
     let mut sums = Vec::new();
     for nodes in [1, 3] {
-        let harness = Harness::start(nodes, "64MiB");
+        let harness = Harness::start_with(nodes, &with_memory("64MiB")).await;
         let cluster = harness.client().await;
         cluster
             .array("t/x")
@@ -107,7 +108,7 @@ async fn an_expression_gives_the_same_bits_however_the_shards_lie() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_array_may_be_input_and_output_at_once() {
-    let harness = Harness::start(2, "64MiB");
+    let harness = Harness::start_with(2, &with_memory("64MiB")).await;
     let cluster = harness.client().await;
     let array =
         cluster.array("t/x").shape([50_000]).shard_elems(4_000).create::<i64>().await.unwrap();
@@ -119,7 +120,7 @@ async fn an_array_may_be_input_and_output_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_kernel_leaves_no_trace_in_its_shard() {
-    let harness = Harness::start(2, "64MiB");
+    let harness = Harness::start_with(2, &with_memory("64MiB")).await;
     let cluster = harness.client().await;
     let array =
         cluster.array("t/x").shape([6_000]).shard_elems(1_000).create::<i64>().await.unwrap();
@@ -136,7 +137,7 @@ async fn a_killed_kernel_leaves_no_trace_in_its_shard() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_modules_partial_results_are_combined_in_shard_order() {
-    let harness = Harness::start(3, "64MiB");
+    let harness = Harness::start_with(3, &with_memory("64MiB")).await;
     let cluster = harness.client().await;
     cluster.array("t/x").shape([123_457]).shard_elems(10_000).create::<u8>().await.unwrap();
     let module = wat::parse_str(COUNT).unwrap();
@@ -146,7 +147,7 @@ async fn a_modules_partial_results_are_combined_in_shard_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_works_only_where_it_was_granted() {
-    let harness = Harness::start(1, "32MiB");
+    let harness = Harness::start_with(1, &with_memory("32MiB")).await;
     let cluster = harness.client().await;
     let module = wat::parse_str(SAY).unwrap();
     let denied = cluster.task(module.clone()).call(&b"hello"[..]).await.unwrap_err();
@@ -160,7 +161,7 @@ async fn an_import_works_only_where_it_was_granted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operands_that_do_not_lie_side_by_side_are_refused() {
-    let harness = Harness::start(2, "64MiB");
+    let harness = Harness::start_with(2, &with_memory("64MiB")).await;
     let cluster = harness.client().await;
     for name in ["t/x", "t/apart"] {
         cluster.array(name).shape([1_000]).create::<f32>().await.unwrap();
@@ -181,7 +182,7 @@ async fn operands_that_do_not_lie_side_by_side_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_memory_than_a_node_has_fails_that_run_alone() {
-    let harness = Harness::start(1, "16MiB");
+    let harness = Harness::start_with(1, &with_memory("16MiB")).await;
     let cluster = harness.client().await;
     let array = cluster.array("t/x").shape([1 << 20]).create::<i64>().await.unwrap();
     array.fill(1).await.unwrap();

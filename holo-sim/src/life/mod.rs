@@ -38,6 +38,8 @@ pub(crate) struct Life {
     payloads: u64,
     tickets: u64,
     waiting: BTreeMap<Ticket, Request>,
+    /// Whose message the machine has just been given.
+    answering: Option<ReplicaId>,
     /// How often the machine came to rest.
     settled: u64,
     /// The catalog has given the node another life.
@@ -59,6 +61,7 @@ impl Life {
             payloads: 0,
             tickets: 0,
             waiting: BTreeMap::new(),
+            answering: None,
             settled: 0,
             is_superseded: false,
         }
@@ -89,10 +92,17 @@ impl Life {
         self.known_news
     }
 
+    /// A call on a group that the machine took and has not answered.
+    pub(crate) fn unanswered(&self, group: usize) -> Option<u64> {
+        let mut waiting = self.waiting.values();
+        waiting.find(|request| request.element.group == group).map(|request| request.call)
+    }
+
     /// Hands an input to the machine and carries out what follows; says whether the machine took it.
     pub(crate) fn input(&mut self, env: &mut Env, input: Input) -> bool {
-        if let Input::Message { message, .. } = &input {
+        if let Input::Message { from, message } = &input {
             self.touch_groups(env, message);
+            self.answering = Some(*from);
         }
         // What a machine refuses has changed nothing; the sender tries again or is no friend.
         let taken = self.host.handle_input(self.clock.at(env.now), input);
@@ -101,6 +111,7 @@ impl Life {
             env.say(|| format!("{me} refuses: {failure}"));
         }
         self.settle(env);
+        self.answering = None;
         taken.is_ok()
     }
 
@@ -273,6 +284,9 @@ impl Life {
         }
         let me = self.me;
         env.say(|| brief::Said(me, to, &message).to_string());
+        if self.answering != Some(to) && env.is_lame(self.index, node) {
+            return;
+        }
         let is_release = matches!(message, Message::Release(_));
         let (from, end) = (End::Node(self.index), End::Node(node));
         let packet = Packet::Peer { from: self.me, to, message };

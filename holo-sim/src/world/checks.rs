@@ -50,9 +50,8 @@ impl World {
     fn look_at_commit(&mut self, node: usize, group: usize) {
         let id = self.env.groups[group];
         let Some(life) = self.nodes[node].life_mut() else { return };
-        let Some(summary) = life.host().group_summary(id) else { return };
-        if summary.has_base {
-            life.look_at_commit(&mut self.env, group, summary.commit);
+        if let Some((true, _, commit)) = life.host().place_for_testing_only(id) {
+            life.look_at_commit(&mut self.env, group, commit);
         }
     }
 
@@ -64,8 +63,8 @@ impl World {
         if config.lost || commit == Seq(0) || !config.in_sync.contains(&me) {
             return;
         }
-        let summary = life.host().group_summary(self.env.groups[group]);
-        let holds = summary.as_ref().filter(|it| it.has_base).map(|it| it.held);
+        let place = life.host().place_for_testing_only(self.env.groups[group]);
+        let holds = place.filter(|(has_base, ..)| *has_base).map(|(_, held, _)| held);
         if holds.is_none_or(|last| last < commit) {
             let epoch = config.epoch;
             self.env.watch.broken(self.env.now, Invariant::I4InSyncHolds, || {
@@ -94,8 +93,8 @@ impl World {
     fn copies(&self, group: usize, seq: Seq) -> usize {
         let id = self.env.groups[group];
         let living = self.nodes.iter().filter_map(Node::life).filter(|life| {
-            let summary = life.host().group_summary(id);
-            summary.is_some_and(|summary| summary.has_base && summary.held >= seq)
+            let place = life.host().place_for_testing_only(id);
+            place.is_some_and(|(has_base, held, _)| has_base && held >= seq)
         });
         let dead = self.graveyard.iter().filter(|it| it.group == group && it.last >= seq);
         living.count() + dead.count()
@@ -124,12 +123,19 @@ impl World {
             && store.gate.until.is_some()
     }
 
-    /// How soon after the faults a group must have had a primary: a node that never comes back may have to be noticed
-    /// by the catalog first.
+    /// For how long at most a group may be without a primary that reads, after the faults: a node that never comes back
+    /// may have to be noticed by the catalog first.
     fn primary_within(&self) -> Time {
         let one_is_gone = self.down.contains(&Some(Forever(true)));
         let noticed = if one_is_gone { self.env.scenario.catalog.down_after + SECOND } else { 0 };
-        PRIMARY_WITHIN + noticed
+        PRIMARY_WITHIN + noticed + self.env.scenario.residue.delay(&self.env.scenario.constants)
+    }
+
+    /// Whether reads may be demanded: where a member cannot be let go, they wait for its promise.
+    fn must_serve(&self, group: usize) -> bool {
+        let config = self.catalog.config(group);
+        let may_shrink = config.in_sync.len() > usize::from(config.group.class.min_in_sync);
+        may_shrink || config.in_sync.len() == 1 || self.env.scenario.residue.lame.is_none()
     }
 
     /// Whether the table wants enough holders for writes, and all of them run.
@@ -162,6 +168,11 @@ impl World {
                 return Some(format!("group {group}: {member} has not applied {commit:?}"));
             }
         }
+        for life in self.nodes.iter().filter_map(Node::life) {
+            if let Some(call) = life.unanswered(group) {
+                return Some(format!("group {group}: {} owes an answer to call {call}", life.me()));
+            }
+        }
         (!self.is_served(group))
             .then(|| format!("group {group}: {} does not serve", config.primary))
     }
@@ -174,13 +185,14 @@ impl World {
         let (now, demanded) = (self.env.now, self.env.scenario.constants.sane);
         let within = self.primary_within();
         for group in &groups {
-            if !self.was_served[*group] {
-                self.was_served[*group] = self.is_served(*group);
+            if self.is_served(*group) || !self.must_serve(*group) {
+                self.served_at[*group] = Some(now);
             }
-            if !self.was_served[*group] && demanded && since > within {
+            let last = self.served_at[*group].unwrap_or(self.env.scenario.heal_at);
+            if demanded && now.saturating_sub(last) > within {
                 let config = self.catalog.config(*group).clone();
                 self.env.watch.broken(now, Invariant::L1Primary, || {
-                    format!("group {group} has had no active primary: {}", brief::Config(&config))
+                    format!("group {group} has no primary that reads: {}", brief::Config(&config))
                 });
             }
         }
@@ -203,7 +215,7 @@ impl World {
                 .flat_map(|group| (0..elements).map(|index| Element { group: *group, index }));
             let all = all.collect();
             self.clients[0].take_last_looks(&mut self.env, all);
-        } else if since > REPAIRED_WITHIN && demanded {
+        } else if since > REPAIRED_WITHIN + self.env.residue_lasts() && demanded {
             let waiting: Vec<usize> =
                 self.clients.iter().flat_map(Client::pending_groups).collect();
             self.env.watch.broken(now, Invariant::L2Repaired, || {

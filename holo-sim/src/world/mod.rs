@@ -18,7 +18,7 @@ use crate::node::Node;
 use crate::packet::{Event, Packet};
 use crate::proof::KeyedProof;
 use crate::queue::{Queue, Time};
-use crate::rng::Rng;
+use crate::rng::{Rng, mix};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::watch::{Invariant, Violation, Watch};
@@ -81,8 +81,8 @@ pub(crate) struct World {
     pub(crate) joined: usize,
     /// What was held by replicas that are no more: for counting copies.
     pub(crate) graveyard: Vec<Buried>,
-    /// By group: it had an active primary after the faults.
-    was_served: Vec<bool>,
+    /// By group: when it was last seen to serve since the faults.
+    served_at: Vec<Option<Time>>,
     has_last_looks: bool,
     is_over: bool,
 }
@@ -103,7 +103,7 @@ pub(crate) struct Buried {
 impl World {
     fn new(seed: u64, plant: Plant, readable: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let scenario = Scenario::draw(&mut rng);
+        let scenario = Scenario::draw(&mut rng, &mut Rng::new(mix(seed ^ 0x72_6573_6964_7565)));
         let mut env = Env {
             now: 0,
             queue: Queue::new(),
@@ -144,7 +144,7 @@ impl World {
         let clients =
             (0..env.scenario.workload.clients).map(|it| Client::new(&mut env, it)).collect();
         Self {
-            was_served: vec![false; env.groups.len()],
+            served_at: vec![None; env.groups.len()],
             joined: env.scenario.members,
             env,
             nodes,

@@ -3,6 +3,7 @@
 use prost::Message;
 
 use crate::catalog::arrays::NewArray;
+use crate::catalog::closing::{CloseId, Held};
 use crate::catalog::codec::parts::{
     all, array, from_issuer, from_new_node, from_principal, from_replica, from_settings,
     from_tables, key, malformed, read, required, small, to_class, to_issuer, to_new_node,
@@ -13,14 +14,15 @@ use crate::catalog::command::{
     Registration, TableUpdate,
 };
 use crate::catalog::nodes::{BootId, ManifestId};
-use crate::replication::NodeNumber;
+use crate::group::Seq;
+use crate::replication::{Incarnation, NodeNumber, ReplicaId};
 use crate::wire::catalog::{
-    AdmissionBody, BootstrapBody, CommandBody, GroupsBody, LeaseBody, LivenessBody, NewArrayBody,
-    NodeChangeBody, NumbersBody, OperationBody, ProposalsBody, RegistrationBody, SuspendBody,
-    TablesBody, TenantArrayBody, TicketBody,
+    AdmissionBody, BootstrapBody, CommandBody, GroupsBody, HeldBody, HeldGroupBody, LeaseBody,
+    LivenessBody, NewArrayBody, NodeChangeBody, NumbersBody, OperationBody, ProposalsBody,
+    RegistrationBody, SettleBody, SuspendBody, TablesBody, TenantArrayBody, TicketBody,
 };
 use crate::{
-    ArrayId, ArrayLayout, ArrayName, DType, Failure, Role, Shape, TableVersion, TenantId,
+    ArrayId, ArrayLayout, ArrayName, DType, Epoch, Failure, Role, Shape, TableVersion, TenantId,
     UnixMillis, limits,
 };
 
@@ -59,14 +61,7 @@ impl Command {
 
 fn from_operation(operation: &Operation) -> OperationBody {
     match operation {
-        Operation::Bootstrap(first) => OperationBody::Bootstrap(BootstrapBody {
-            cluster_name: first.cluster_name.clone(),
-            root: first.root.0.to_vec(),
-            partition_bits: u32::from(first.partition_bits),
-            founders: first.founders.iter().map(from_new_node).collect(),
-            principals: first.principals.iter().map(from_principal).collect(),
-            settings: Some(from_settings(first.settings)),
-        }),
+        Operation::Bootstrap(first) => OperationBody::Bootstrap(from_bootstrap(first)),
         Operation::CreateTicket(ticket) => OperationBody::CreateTicket(TicketBody {
             key: ticket.key.0.to_vec(),
             role: ticket.role as u32,
@@ -80,13 +75,7 @@ fn from_operation(operation: &Operation) -> OperationBody {
             node: Some(from_new_node(&admission.node)),
             signature: admission.signature.to_vec(),
         }),
-        Operation::Register(start) => OperationBody::Register(RegistrationBody {
-            node: start.node.0,
-            boot: start.boot.0.to_vec(),
-            agent: start.agent.clone(),
-            address: start.address.clone(),
-            resumes: start.resumes.map(|manifest| manifest.0.to_vec()).unwrap_or_default(),
-        }),
+        Operation::Register(start) => OperationBody::Register(from_registration(start)),
         Operation::Suspend { node, incarnation, manifest } => OperationBody::Suspend(SuspendBody {
             replica: u64::from(node.0) << 32 | u64::from(incarnation.0),
             manifest: manifest.0.to_vec(),
@@ -135,19 +124,25 @@ fn from_operation(operation: &Operation) -> OperationBody {
             OperationBody::SetVoters(NumbersBody { numbers })
         }
         Operation::PutIssuer(issuer) => OperationBody::PutIssuer(from_issuer(issuer)),
+        Operation::BeginClose => OperationBody::BeginClose(true),
+        Operation::AbortClose => OperationBody::AbortClose(true),
+        Operation::Hold { close, reporter, holds } => {
+            OperationBody::Hold(from_held(*close, *reporter, holds))
+        }
+        Operation::FinishClose(close) => OperationBody::FinishClose(close.0),
+        Operation::Reopen { close, reporter, holds } => {
+            OperationBody::Reopen(from_held(*close, *reporter, holds))
+        }
+        Operation::Settle { close, groups } => OperationBody::Settle(SettleBody {
+            close: close.0,
+            groups: groups.iter().copied().map(Into::into).collect(),
+        }),
     }
 }
 
 fn to_operation(body: OperationBody) -> Result<Operation, Failure> {
     Ok(match body {
-        OperationBody::Bootstrap(body) => Operation::Bootstrap(Bootstrap {
-            cluster_name: body.cluster_name,
-            root: key(&body.root)?,
-            partition_bits: small(body.partition_bits, "bits of partitions")?,
-            founders: all(body.founders, to_new_node)?,
-            principals: all(body.principals, to_principal)?,
-            settings: to_settings(required(body.settings, "the settings")?)?,
-        }),
+        OperationBody::Bootstrap(body) => Operation::Bootstrap(to_bootstrap(body)?),
         OperationBody::CreateTicket(body) => Operation::CreateTicket(NewTicket {
             key: key(&body.key)?,
             role: to_role(body.role)?,
@@ -160,13 +155,7 @@ fn to_operation(body: OperationBody) -> Result<Operation, Failure> {
             node: to_new_node(required(body.node, "the node")?)?,
             signature: array(&body.signature, "a joiner's signature")?,
         }),
-        OperationBody::Register(body) => Operation::Register(Registration {
-            node: NodeNumber(body.node),
-            boot: BootId(array(&body.boot, "a boot id")?),
-            agent: body.agent,
-            address: body.address,
-            resumes: to_manifest(&body.resumes)?,
-        }),
+        OperationBody::Register(body) => Operation::Register(to_registration(body)?),
         OperationBody::Suspend(body) => {
             let replica = to_replica(body.replica);
             Operation::Suspend {
@@ -211,7 +200,90 @@ fn to_operation(body: OperationBody) -> Result<Operation, Failure> {
             Operation::SetVoters(body.numbers.into_iter().map(NodeNumber).collect())
         }
         OperationBody::PutIssuer(body) => Operation::PutIssuer(to_issuer(body)?),
+        OperationBody::BeginClose(_) => Operation::BeginClose,
+        OperationBody::AbortClose(_) => Operation::AbortClose,
+        OperationBody::Hold(body) => {
+            let (close, reporter, holds) = to_held(body)?;
+            Operation::Hold { close, reporter, holds }
+        }
+        OperationBody::FinishClose(close) => Operation::FinishClose(CloseId(close)),
+        OperationBody::Reopen(body) => {
+            let (close, reporter, holds) = to_held(body)?;
+            Operation::Reopen { close, reporter, holds }
+        }
+        OperationBody::Settle(body) => Operation::Settle {
+            close: CloseId(body.close),
+            groups: all(body.groups, TryInto::try_into)?,
+        },
     })
+}
+
+fn from_bootstrap(first: &Bootstrap) -> BootstrapBody {
+    BootstrapBody {
+        cluster_name: first.cluster_name.clone(),
+        root: first.root.0.to_vec(),
+        partition_bits: u32::from(first.partition_bits),
+        founders: first.founders.iter().map(from_new_node).collect(),
+        principals: first.principals.iter().map(from_principal).collect(),
+        settings: Some(from_settings(first.settings)),
+    }
+}
+
+fn to_bootstrap(body: BootstrapBody) -> Result<Bootstrap, Failure> {
+    Ok(Bootstrap {
+        cluster_name: body.cluster_name,
+        root: key(&body.root)?,
+        partition_bits: small(body.partition_bits, "bits of partitions")?,
+        founders: all(body.founders, to_new_node)?,
+        principals: all(body.principals, to_principal)?,
+        settings: to_settings(required(body.settings, "the settings")?)?,
+    })
+}
+
+fn from_registration(start: &Registration) -> RegistrationBody {
+    RegistrationBody {
+        node: start.node.0,
+        boot: start.boot.0.to_vec(),
+        agent: start.agent.clone(),
+        address: start.address.clone(),
+        resumes: start.resumes.map(|manifest| manifest.0.to_vec()).unwrap_or_default(),
+        after: start.after.map(|life| life.0),
+    }
+}
+
+fn to_registration(body: RegistrationBody) -> Result<Registration, Failure> {
+    Ok(Registration {
+        node: NodeNumber(body.node),
+        boot: BootId(array(&body.boot, "a boot id")?),
+        agent: body.agent,
+        address: body.address,
+        resumes: to_manifest(&body.resumes)?,
+        after: body.after.map(Incarnation),
+    })
+}
+
+fn from_held(close: CloseId, reporter: ReplicaId, holds: &[Held]) -> HeldBody {
+    let holds = holds.iter().map(|held| HeldGroupBody {
+        group: Some(held.group.into()),
+        epoch: held.epoch.0,
+        seq: held.seq.0,
+        bytes: held.bytes,
+        at: held.at.0,
+    });
+    HeldBody { close: close.0, reporter: from_replica(reporter), holds: holds.collect() }
+}
+
+fn to_held(body: HeldBody) -> Result<(CloseId, ReplicaId, Vec<Held>), Failure> {
+    let holds = all(body.holds, |body| {
+        Ok(Held {
+            group: required(body.group, "the group of a hold")?.try_into()?,
+            epoch: Epoch(body.epoch),
+            seq: Seq(body.seq),
+            bytes: body.bytes,
+            at: Epoch(body.at),
+        })
+    });
+    Ok((CloseId(body.close), to_replica(body.reporter), holds?))
 }
 
 pub(super) fn to_role(number: u32) -> Result<Role, Failure> {

@@ -3,7 +3,8 @@
 use prost::Message;
 
 use crate::catalog::arrays::ArrayRecord;
-use crate::catalog::changes::{Changes, ClusterFacts};
+use crate::catalog::changes::{Changes, CloseFacts, ClusterFacts};
+use crate::catalog::closing::{CloseId, GroupHold};
 use crate::catalog::codec::command::{to_manifest, to_role};
 use crate::catalog::codec::parts::{
     all, array, from_issuer, from_new_node, from_principal, from_replica, from_settings,
@@ -13,12 +14,13 @@ use crate::catalog::codec::parts::{
 use crate::catalog::command::NewNode;
 use crate::catalog::nodes::{BootId, NodeRecord, NodeState, Ticket};
 use crate::catalog::state::CatalogState;
-use crate::replication::NodeNumber;
+use crate::group::Seq;
+use crate::replication::{GroupId, NodeNumber};
 use crate::wire::catalog::{
-    ArrayRecordBody, ChangesBody, ClusterBody, NodeBody, NumbersBody, SessionsBody, TablesBody,
-    TicketBody,
+    ArrayRecordBody, ChangesBody, CloseBody, ClusterBody, HoldBody, NodeBody, NumbersBody,
+    SessionsBody, TablesBody, TicketBody,
 };
-use crate::{ArrayId, Failure, PublicKey, TableVersion, UnixMillis, limits};
+use crate::{ArrayId, Epoch, Failure, PublicKey, TableVersion, UnixMillis, limits};
 
 impl CatalogState {
     /// The whole state as bytes: a snapshot. Equal states have equal bytes.
@@ -89,6 +91,13 @@ impl Changes {
             gone_principals: keys(&self.gone_principals),
             issuers: self.issuers.iter().map(from_issuer).collect(),
             gone_issuers: keys(&self.gone_issuers),
+            close: self.close.map(|facts| CloseBody {
+                id: facts.id.0,
+                since_unix_ms: facts.since.0,
+                finished: facts.finished,
+            }),
+            holds: self.holds.iter().map(from_hold).collect(),
+            gone_holds: self.gone_holds.iter().map(|group| (*group).into()).collect(),
         }
         .encode_to_vec()
     }
@@ -131,8 +140,38 @@ impl Changes {
             gone_principals: keys(body.gone_principals)?,
             issuers: all(body.issuers, to_issuer)?,
             gone_issuers: keys(body.gone_issuers)?,
+            close: body.close.map(|body| CloseFacts {
+                id: CloseId(body.id),
+                since: UnixMillis(body.since_unix_ms),
+                finished: body.finished,
+            }),
+            holds: all(body.holds, to_hold)?,
+            gone_holds: all(body.gone_holds, TryInto::try_into)?,
         })
     }
+}
+
+fn from_hold((group, hold): &(GroupId, GroupHold)) -> HoldBody {
+    HoldBody {
+        group: Some((*group).into()),
+        epoch: hold.epoch.0,
+        seq: hold.seq.0,
+        bytes: hold.bytes,
+        holders: hold.holders.iter().copied().map(from_replica).collect(),
+    }
+}
+
+fn to_hold(body: HoldBody) -> Result<(GroupId, GroupHold), Failure> {
+    if body.holders.len() > limits::GROUP_MEMBERS_MAX {
+        return Err(malformed("a group that too many hold"));
+    }
+    let hold = GroupHold {
+        epoch: Epoch(body.epoch),
+        seq: Seq(body.seq),
+        bytes: body.bytes,
+        holders: body.holders.into_iter().map(to_replica).collect(),
+    };
+    Ok((required(body.group, "the group of a hold")?.try_into()?, hold))
 }
 
 fn to_cluster(body: ClusterBody) -> Result<ClusterFacts, Failure> {

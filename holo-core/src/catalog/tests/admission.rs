@@ -214,6 +214,24 @@ fn a_process_gets_its_incarnation_once_however_often_it_asks() {
     assert_eq!(refused.code, ErrorCode::Denied);
 }
 
+/// A request of a process that had ended arrived after its successor had registered, and put the living one out.
+#[test]
+fn a_registration_that_arrives_late_or_twice_does_not_put_out_a_newer_process() {
+    let mut lab = Lab::bare(1);
+    let by = Authority::Node(number(1));
+    let first = lab.state.node(number(1)).unwrap().incarnation;
+    let start = Registration { after: Some(first), ..registration(1, 70) };
+    let told = lab.ok(by, Operation::Register(start.clone()));
+    let newer = Registration { after: Some(Incarnation(first.0 + 1)), ..registration(1, 71) };
+    let newest = lab.ok(by, Operation::Register(newer.clone()));
+    assert_ne!(told, newest);
+    assert_eq!(lab.refused(by, Operation::Register(start)).code, ErrorCode::Conflict);
+    assert_eq!(lab.ok(by, Operation::Register(newer.clone())), newest, "the living one may ask");
+    let other = Registration { boot: BootId([72; 16]), ..newer };
+    assert_eq!(lab.refused(by, Operation::Register(other)).code, ErrorCode::Conflict);
+    assert_eq!(lab.state.node(number(1)).unwrap().boot, BootId([71; 16]));
+}
+
 #[test]
 fn a_node_may_come_back_at_another_address_that_is_free() {
     let mut lab = Lab::bare(2);

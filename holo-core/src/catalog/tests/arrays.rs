@@ -84,6 +84,27 @@ fn another_tenants_array_and_none_are_the_same_answer() {
 }
 
 #[test]
+fn a_clients_own_token_makes_one_array_and_chooses_no_place() {
+    let mut lab = Lab::new(3);
+    let request = Allocate { token: 9, ..Lab::request("a", 1, 1) };
+    let (new, again) = (prepare(&lab, &request, 70), prepare(&lab, &request, 71));
+    assert_ne!(new.placement_key, again.placement_key, "a token of the client's places nothing");
+    let Answer::Created(a) = lab.ok(admin(), Operation::CreateArray(new)) else { panic!() };
+    // The second one was on its way already, the third comes when the array is there.
+    for resent in [again, prepare(&lab, &request, 72)] {
+        let Answer::Created(same) = lab.ok(admin(), Operation::CreateArray(resent)) else {
+            panic!()
+        };
+        assert_eq!(same, a);
+    }
+    for token in [0, 10] {
+        let other = Allocate { token, ..request.clone() };
+        let refused = lab.state.prepare_array(public(1), &other, &SECRET, 9).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::AlreadyExists, "{token}");
+    }
+}
+
+#[test]
 fn a_neighbour_takes_over_key_group_and_class() {
     let mut lab = Lab::new(3);
     let a = lab.array("a", 3, 2);

@@ -3,6 +3,7 @@
 mod admission;
 mod arrays;
 mod changes;
+mod closing;
 mod drain;
 mod loss;
 mod nodes;
@@ -256,6 +257,7 @@ fn registration(node: u32, boot: u8) -> Registration {
         agent: "holo 0.1.0".to_owned(),
         address: String::new(),
         resumes: None,
+        after: None,
     }
 }
 

@@ -15,7 +15,7 @@ struct Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (0u8..18, any::<u8>(), any::<u8>()).prop_map(|(kind, a, b)| Event { kind, a, b })
+    (0u8..26, any::<u8>(), any::<u8>()).prop_map(|(kind, a, b)| Event { kind, a, b })
 }
 
 /// What was seen so far and may never change back.
@@ -129,9 +129,54 @@ fn happen(lab: &mut Lab, event: Event) {
             let by = lab.state.voters().first().copied().unwrap_or_default();
             (Authority::Node(by), Operation::SetVoters(wanted))
         }
+        15 => (
+            admin(),
+            if b.is_multiple_of(5) { Operation::AbortClose } else { Operation::BeginClose },
+        ),
+        16..=20 => return close(lab, node, b),
         _ => return propose(lab, node, b),
     };
     lab.apply(by, operation);
+}
+
+/// A step of a close, mostly one that fits.
+fn close(lab: &mut Lab, node: NodeNumber, pick: u8) {
+    let Some(close) = lab.state.close().cloned() else { return };
+    let voter = Authority::Node(lab.state.voters().first().copied().unwrap_or_default());
+    let reporter = lab.state.node(node).unwrap().replica();
+    if !close.finished {
+        for group in close.holds.keys() {
+            let config = lab.state.group(*group).unwrap().clone();
+            for reporter in config.in_sync {
+                let seq = crate::group::Seq(7);
+                let (epoch, at) = (config.epoch, config.epoch);
+                let holds = vec![Held { group: *group, epoch, seq, bytes: 1, at }];
+                let id = close.id;
+                let hold = Operation::Hold { close: id, reporter, holds };
+                lab.apply(Authority::Node(reporter.node), hold);
+            }
+        }
+        if pick.is_multiple_of(2) {
+            lab.apply(voter, Operation::FinishClose(close.id));
+        }
+        return;
+    }
+    let ours = close.holds.iter().filter(|(_, hold)| hold.is_held_by(node));
+    let holds = ours.map(|(group, hold)| Held {
+        group: *group,
+        epoch: hold.epoch,
+        seq: hold.seq,
+        bytes: 1,
+        at: lab.state.group(*group).unwrap().epoch,
+    });
+    let holds = holds.collect();
+    let reopen = Operation::Reopen { close: close.id, reporter, holds };
+    lab.apply(Authority::Node(node), reopen);
+    if pick.is_multiple_of(2) {
+        let back = close.holds.keys().filter(|group| lab.state.awaited(**group).is_none());
+        let groups = back.copied().collect();
+        lab.apply(voter, Operation::Settle { close: close.id, groups });
+    }
 }
 
 /// Any change of any group by any life of a node, past ones too.
@@ -180,7 +225,9 @@ proptest! {
         let read = CatalogState::decode(&bytes).unwrap();
         prop_assert_eq!(&read, &lab.state);
         prop_assert_eq!(read.encode(), bytes);
-        if let Ok(plan) = plan(&lab.state, UnixMillis(lab.now)) {
+        if lab.state.close().is_none()
+            && let Ok(plan) = plan(&lab.state, UnixMillis(lab.now))
+        {
             for update in plan.updates() {
                 lab.ok(admin(), Operation::ApplyTable(update));
             }

@@ -388,6 +388,8 @@ impl Replica {
         if !progress.based {
             progress.received = progress.received.min(nack.have);
         }
+        // It goes on with what it had: the offer did not arrive, and what it lacks may be gone from here.
+        progress.wants_copy |= progress.copy.is_some() && nack.have < progress.offered;
         let next = nack.have.max(progress.reached()).min(self.log.last().seq).next();
         let again =
             progress.nacked == Some(next) && ctx.now.since(progress.nacked_at) < ctx.timers.resend;
@@ -443,6 +445,9 @@ impl Replica {
         for (id, progress) in &mut lead.progress {
             if progress.matched >= last {
                 progress.progressed_at = ctx.now;
+            }
+            if ctx.peers.is_leased(*id, group, ctx.now) {
+                progress.leased_at = ctx.now;
             }
             let learner = self.claim.config.learners.contains(id);
             if learner && progress.based && ctx.now.since(progress.progressed_at) > ctx.timers.stall

@@ -419,6 +419,7 @@ impl Replica {
         self.adopted_at = self.adopted_at.after(pause).min(now);
         for progress in self.lead.iter_mut().flat_map(|lead| lead.progress.values_mut()) {
             progress.progressed_at = progress.progressed_at.after(pause).min(now);
+            progress.leased_at = progress.leased_at.after(pause).min(now);
         }
     }
 
@@ -446,6 +447,11 @@ impl Replica {
 
     pub(super) fn commit(&self) -> Seq {
         self.commit
+    }
+
+    /// Whether there is a state, what is held, and what is committed.
+    pub(super) fn place(&self) -> (bool, Seq, Seq) {
+        (self.base == Base::Ready, self.held, self.commit)
     }
 
     pub(super) fn summary(&self) -> GroupSummary {

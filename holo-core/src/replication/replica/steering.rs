@@ -131,13 +131,15 @@ impl Replica {
         Some(ConfigChange::Remove(*member))
     }
 
-    /// An in-sync member that is dead, silent or slow; never below what the class wants.
+    /// An in-sync member that is dead, silent or slow, or whose promise does not come so that nobody can read: what we
+    /// send may not reach it though it is heard. Never below what the class wants.
     fn overdue_removal(&self, ctx: &Context<'_>) -> Option<ConfigChange> {
         let lead = self.lead.as_ref()?;
         let config = &self.claim.config;
         let last = self.log.last().seq;
         let is_overdue = |id: &ReplicaId, progress: &Progress| {
             ctx.peers.silence(*id, progress.since, ctx.now) > ctx.timers.evict
+                || ctx.now.since(progress.leased_at) > ctx.timers.stall
                 || (progress.matched < last
                     && ctx.now.since(progress.progressed_at) > ctx.timers.stall)
         };
@@ -163,14 +165,16 @@ impl Replica {
         Some(ConfigChange::Remove(*learner))
     }
 
-    /// A learner that holds all that is committed, and all that may have been before our time.
+    /// A learner that holds all that is committed, and all that may have been before our time; and has promised to
+    /// serve nobody else, which reads need from then on.
     fn learner_to_promote(&self, ctx: &Context<'_>, lead: &Lead) -> Option<ConfigChange> {
         let is_ready = |id: &&ReplicaId| {
             let progress = lead.progress.get(id);
             progress.is_some_and(|progress| {
                 let caught_up = progress.based
                     && progress.confirmed
-                    && progress.matched >= self.commit.max(lead.barrier);
+                    && progress.matched >= self.commit.max(lead.barrier)
+                    && ctx.peers.is_leased(**id, self.group, ctx.now);
                 caught_up || (ctx.mutant == Mutant::PromoteBeforeCopied && progress.in_flight > 0)
             })
         };

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::group::{Op, PageSpan, Seq, StagingId, Ticket, UpdateKind, apply_update};
 use crate::{
-    ArrayId, DType, Epoch, ErrorCode, Failure, Instant, PAGE_BYTES, PartitionId, ShardIndex,
+    ArrayId, DType, Epoch, ErrorCode, Failure, Instant, PAGE_BYTES, PartitionId, ShardIndex, limits,
 };
 
 /// Believes the proof that names the epoch.
@@ -95,6 +95,10 @@ struct Cluster {
     nodes: BTreeMap<ReplicaId, Node>,
     /// From whom to whom nothing arrives.
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
+    /// From whom to whom no beat arrives, and everything else does.
+    unbeaten: BTreeSet<(ReplicaId, ReplicaId)>,
+    /// Offers of snapshots get lost.
+    offers_nothing: bool,
     catalog_is_away: bool,
     /// Nodes that the catalog knows to be gone.
     known_gone: BTreeSet<ReplicaId>,
@@ -149,6 +153,8 @@ impl Cluster {
             config,
             nodes: (1..=nodes).map(node).collect(),
             cut: BTreeSet::new(),
+            unbeaten: BTreeSet::new(),
+            offers_nothing: false,
             catalog_is_away: false,
             known_gone: BTreeSet::new(),
             without_catalog: BTreeSet::new(),
@@ -271,7 +277,11 @@ impl Cluster {
 
     fn deliver(&mut self) {
         while let Some((from, to, message)) = self.wire.pop_front() {
-            if self.cut.contains(&(from, to)) {
+            let beats = matches!(message, Message::Beat(_));
+            let offers = matches!(message, Message::SnapshotOffer(_));
+            let lost =
+                beats && self.unbeaten.contains(&(from, to)) || offers && self.offers_nothing;
+            if lost || self.cut.contains(&(from, to)) {
                 continue;
             }
             let Some(node) = self.nodes.get_mut(&to) else { continue };

@@ -143,3 +143,66 @@ fn a_learner_that_lacks_bytes_which_nobody_has_gets_another_snapshot() {
     cluster.pass(4000);
     assert_eq!(cluster.config.in_sync.len(), 2);
 }
+
+/// A node had lost its link to another and was still heard, for the other's own link was open: appends went along with
+/// answers, beats did not. The primary held its backup in the in-sync set, brought it back there after it had owed
+/// something, and could not read for as long as one waited.
+#[test]
+fn a_member_that_is_heard_and_promises_nothing_costs_reads_no_longer_than_a_slow_one() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.want(&[1, 2]);
+    cluster.pass(300);
+    assert!(cluster.reads(1));
+    cluster.unbeaten.insert((replica(1), replica(2)));
+    let mut number = 0;
+    let mut write_for = |cluster: &mut Cluster, millis: u64| {
+        for _ in 0..millis / 50 {
+            number += 1;
+            cluster.count(1, key(1, number));
+            cluster.pass(50);
+        }
+    };
+    write_for(&mut cluster, 1000);
+    assert!(!cluster.reads(1) && cluster.config.in_sync.len() == 2, "{:?}", cluster.config);
+    write_for(&mut cluster, 3000);
+    for _ in 0..100 {
+        assert!(cluster.reads(1), "{cluster:?}");
+        assert_eq!(cluster.config.in_sync, [replica(1)], "no promise, no promotion");
+        write_for(&mut cluster, 50);
+    }
+    cluster.unbeaten.clear();
+    for _ in 0..20 {
+        write_for(&mut cluster, 50);
+        assert!(cluster.reads(1), "its promise was there before it was needed");
+    }
+    assert_eq!(cluster.config.in_sync, [replica(1), replica(2)]);
+}
+
+/// A learner had a base and lacked an entry that was trimmed meanwhile. The offer of a snapshot got lost, and what the
+/// learner said from then on was that it could not take what followed: nobody offered it the snapshot again.
+#[test]
+fn a_learner_that_has_a_base_is_offered_again_the_snapshot_that_it_missed() {
+    let mut cluster = Cluster::new(2, 1, group(2, 1));
+    cluster.want(&[1, 2]);
+    // Without a promise it stays a learner.
+    cluster.unbeaten.insert((replica(1), replica(2)));
+    while !cluster.nodes[&replica(2)].host.summary().iter().any(|group| group.has_base) {
+        cluster.pass(5);
+    }
+    assert_eq!(cluster.config.learners, [replica(2)]);
+    cluster.cut.insert((replica(1), replica(2)));
+    let all = limits::GROUP_LOG_ENTRIES_MAX as u64 / 2 + 10;
+    for number in 1..=all {
+        cluster.count(1, key(1, number));
+    }
+    let kept = cluster.nodes[&replica(1)].host.log_entries_for_testing_only(cluster.group, Seq(0));
+    assert!(kept[0].seq > cluster.summary(2).held.next(), "what it lacks is gone");
+    cluster.offers_nothing = true;
+    cluster.cut.clear();
+    cluster.pass(300);
+    cluster.offers_nothing = false;
+    cluster.unbeaten.clear();
+    cluster.pass(1500);
+    assert_eq!(cluster.config.in_sync, [replica(1), replica(2)]);
+    assert_eq!(cluster.value(2), cluster.value(1));
+}

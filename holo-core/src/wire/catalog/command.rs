@@ -20,7 +20,8 @@ pub struct CommandBody {
     /// What is asked.
     #[prost(
         oneof = "OperationBody",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, \
+                31, 32, 33, 34, 35, 36"
     )]
     pub operation: Option<OperationBody>,
 }
@@ -91,6 +92,69 @@ pub enum OperationBody {
     /// A signing key.
     #[prost(message, tag = "30")]
     PutIssuer(IssuerBody),
+    /// The whole cluster shall stop; the value says nothing.
+    #[prost(bool, tag = "31")]
+    BeginClose(bool),
+    /// It shall go on; the value says nothing.
+    #[prost(bool, tag = "32")]
+    AbortClose(bool),
+    /// Groups that a node has on disk.
+    #[prost(message, tag = "33")]
+    Hold(HeldBody),
+    /// The close of this number is finished.
+    #[prost(uint64, tag = "34")]
+    FinishClose(u64),
+    /// Groups that a node offers back.
+    #[prost(message, tag = "35")]
+    Reopen(HeldBody),
+    /// Groups that may be written again.
+    #[prost(message, tag = "36")]
+    Settle(SettleBody),
+}
+
+/// Groups that a node has on disk, or has read from there.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HeldBody {
+    /// Number of the close.
+    #[prost(uint64, tag = "1")]
+    pub close: u64,
+    /// The replica.
+    #[prost(uint64, tag = "2")]
+    pub reporter: u64,
+    /// The groups.
+    #[prost(message, repeated, tag = "3")]
+    pub holds: Vec<HeldGroupBody>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct HeldGroupBody {
+    /// The group.
+    #[prost(message, optional, tag = "1")]
+    pub group: Option<GroupBody>,
+    /// The epoch of its config when it was written.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// The number of its last operation.
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
+    /// Bytes of pages.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// To be offered back: the epoch of its config at present.
+    #[prost(uint64, tag = "5")]
+    pub at: u64,
+}
+
+/// Groups that may be written again.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SettleBody {
+    /// Number of the close.
+    #[prost(uint64, tag = "1")]
+    pub close: u64,
+    /// The groups.
+    #[prost(message, repeated, tag = "2")]
+    pub groups: Vec<GroupBody>,
 }
 
 /// The first command of a cluster.
@@ -148,6 +212,9 @@ pub struct RegistrationBody {
     /// The manifest of the stop that it continues, 32 bytes; empty for none.
     #[prost(bytes = "vec", tag = "5")]
     pub resumes: Vec<u8>,
+    /// The node's latest life as the process knows it; without one, whichever it is.
+    #[prost(uint32, optional, tag = "6")]
+    pub after: Option<u32>,
 }
 
 /// A process that ends.

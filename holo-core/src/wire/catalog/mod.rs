@@ -15,12 +15,12 @@ pub use answer::{
     AnswerBody, OutcomeBody, ProposalAnswerBody, ProposalAnswersBody, RegisteredBody, SessionsBody,
 };
 pub use command::{
-    AdmissionBody, BootstrapBody, CommandBody, GroupsBody, LeaseBody, LivenessBody, NewArrayBody,
-    NodeChangeBody, OperationBody, ProposalBody, ProposalsBody, RegistrationBody, SuspendBody,
-    TenantArrayBody,
+    AdmissionBody, BootstrapBody, CommandBody, GroupsBody, HeldBody, HeldGroupBody, LeaseBody,
+    LivenessBody, NewArrayBody, NodeChangeBody, OperationBody, ProposalBody, ProposalsBody,
+    RegistrationBody, SettleBody, SuspendBody, TenantArrayBody,
 };
 pub use parts::{
     ConfigBody, GrantBody, GroupBody, IssuerBody, NewNodeBody, NumbersBody, PrincipalBody,
     SettingsBody, TablesBody, TargetTableBody, TicketBody,
 };
-pub use state::{ArrayRecordBody, ChangesBody, ClusterBody, NodeBody};
+pub use state::{ArrayRecordBody, ChangesBody, CloseBody, ClusterBody, HoldBody, NodeBody};

@@ -2,8 +2,8 @@
 
 use super::answer::SessionsBody;
 use super::parts::{
-    ConfigBody, IssuerBody, NewNodeBody, NumbersBody, PrincipalBody, SettingsBody, TablesBody,
-    TicketBody,
+    ConfigBody, GroupBody, IssuerBody, NewNodeBody, NumbersBody, PrincipalBody, SettingsBody,
+    TablesBody, TicketBody,
 };
 use crate::wire::ArrayInfo;
 
@@ -76,6 +76,49 @@ pub struct ChangesBody {
     /// Signing keys that are gone, 32 bytes each.
     #[prost(bytes = "vec", repeated, tag = "22")]
     pub gone_issuers: Vec<Vec<u8>>,
+    /// A close of the whole cluster.
+    #[prost(message, optional, tag = "23")]
+    pub close: Option<CloseBody>,
+    /// Groups of that close, with who has them on disk.
+    #[prost(message, repeated, tag = "24")]
+    pub holds: Vec<HoldBody>,
+    /// Groups that are groups of that close no more.
+    #[prost(message, repeated, tag = "25")]
+    pub gone_holds: Vec<GroupBody>,
+}
+
+/// A close of the whole cluster.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct CloseBody {
+    /// Its number; 0 when there is none any more.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Since when.
+    #[prost(uint64, tag = "2")]
+    pub since_unix_ms: u64,
+    /// Everything is on disk.
+    #[prost(bool, tag = "3")]
+    pub finished: bool,
+}
+
+/// Who has a group on disk.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct HoldBody {
+    /// The group.
+    #[prost(message, optional, tag = "1")]
+    pub group: Option<GroupBody>,
+    /// The epoch of its config then; 0 while nobody has it.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// The number of its last operation.
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
+    /// Bytes of pages, of all holders together.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// Replicas that have it.
+    #[prost(uint64, repeated, tag = "5")]
+    pub holders: Vec<u64>,
 }
 
 /// What never changes about a cluster.

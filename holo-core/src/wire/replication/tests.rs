@@ -178,3 +178,12 @@ fn what_contradicts_itself_or_is_too_much_is_refused() {
     let long = ConfigBody { proof: vec![0; 1 << 20].into(), ..ConfigBody::from(&claim()) };
     assert_eq!(long.checked().unwrap_err().code, ErrorCode::TooLarge);
 }
+
+#[test]
+fn a_group_beyond_the_last_partition_is_refused() {
+    let body = |partition| Some(GroupBody { partition, replicas: 2, min_in_sync: 1 });
+    let last = (1 << limits::PARTITION_BITS_MAX) - 1;
+    assert_eq!(GroupBody::checked(body(last)).unwrap().partition, PartitionId(last));
+    assert_eq!(GroupBody::checked(body(last + 1)).unwrap_err().code, ErrorCode::Malformed);
+    assert_eq!(GroupBody::checked(body(u32::MAX)).unwrap_err().code, ErrorCode::Malformed);
+}

@@ -1,0 +1,133 @@
+//! How fast data moves when a node is emptied or has died, and what those who work feel of it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use futures_util::future::join;
+use holo_client::{Cluster, DType, SharedArray, Unwatched};
+use holo_core::wire::{NodeOrder, NodeOrderKind, SettingsBody};
+
+use crate::lab::{Lab, until, whole};
+use crate::references::References;
+use crate::report::Row;
+use crate::timing::{Stopwatch, pause_ms, percentile};
+use crate::workloads::{count, less, more};
+
+const NODES: usize = 3;
+const BYTES: usize = 1 << 30;
+/// How long a client is watched while nothing moves.
+const CALM_MS: u64 = 5_000;
+/// A node that does not answer is planned around after this long.
+const REPAIR_DELAY_MS: u64 = 500;
+
+/// Empties one of three nodes that hold two copies of 1 GiB, takes it back, and kills it.
+///
+/// # Errors
+///
+/// Those of the cluster.
+pub(crate) async fn run(references: &References, rows: &mut Vec<Row>) -> Result<()> {
+    let mut lab = Lab::found(NODES)?;
+    let cluster = lab.client().await?;
+    let delay = SettingsBody { repair_delay_ms: Some(REPAIR_DELAY_MS), ..SettingsBody::default() };
+    cluster.settings(delay).await?;
+    let elems = (BYTES / 8) as u64;
+    let array = cluster.array("bench/moving").shape([elems]).replicas(2).create_any(DType::U64);
+    let array = array.await?;
+    let source: Vec<u8> = (0..elems).flat_map(u64::to_le_bytes).collect();
+    array.write_shared(0, Bytes::from(source), &Unwatched).await?;
+    until(&cluster, "whole", |report| whole(report, NODES)).await?;
+
+    let typed = array.typed::<u64>()?;
+    let stop = AtomicBool::new(false);
+    let calm = async {
+        pause_ms(CALM_MS).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (calm, ()) = join(gets(&typed, &stop), calm).await;
+    let calm = calm?;
+
+    let bytes = cluster.plan_drain("n3").await?.bytes_left;
+    let (seconds, busy) = beside(&typed, drain(&cluster)).await?;
+    push(rows, "drain", bytes, seconds, references, (busy, calm))?;
+
+    order(&cluster, NodeOrderKind::Undrain).await?;
+    until(&cluster, "n3 in use again", |report| {
+        let used = |node: &holo_core::wire::NodeReport| node.primaries + node.backups > 0;
+        whole(report, NODES) && report.nodes.iter().all(used)
+    })
+    .await?;
+    let bytes = cluster.plan_drain("n3").await?.bytes_left;
+    let repaired = async {
+        lab.kill(NODES - 1)?;
+        until(&cluster, "known to be down", |report| !whole(report, NODES)).await?;
+        until(&cluster, "repairing", |report| report.repairs > 0).await?;
+        let watch = Stopwatch::start();
+        until(&cluster, "repaired", |report| whole(report, NODES - 1)).await?;
+        anyhow::Ok(watch.seconds())
+    };
+    let (seconds, busy) = beside(&typed, repaired).await?;
+    push(rows, "repair", bytes, seconds, references, (busy, calm))
+}
+
+/// Runs `work` while a client reads; gives its seconds and the client's 99th percentile.
+async fn beside(
+    array: &SharedArray<u64>,
+    work: impl Future<Output = Result<f64>>,
+) -> Result<(f64, f64)> {
+    let stop = AtomicBool::new(false);
+    let work = async {
+        let done = work.await;
+        stop.store(true, Ordering::Relaxed);
+        done
+    };
+    let (busy, seconds) = join(gets(array, &stop), work).await;
+    Ok((seconds?, busy?))
+}
+
+fn push(
+    rows: &mut Vec<Row>,
+    what: &str,
+    bytes: u64,
+    seconds: f64,
+    references: &References,
+    (busy, calm): (f64, f64),
+) -> Result<()> {
+    let tcp = references.tcp_gb_per_s;
+    let rate = count(usize::try_from(bytes)?) / 1e9 / seconds;
+    let name = format!("{what} of {} MiB", bytes >> 20);
+    rows.push(more(&name, rate, "GB/s", "plain TCP", tcp, tcp * 0.5));
+    let name = format!("8-byte get during the {what}, p99");
+    rows.push(less(&name, busy, "us", "in calm", calm, calm * 2.0));
+    Ok(())
+}
+
+/// Empties n3; seconds until nothing names it any more.
+async fn drain(cluster: &Cluster) -> Result<f64> {
+    let watch = Stopwatch::start();
+    order(cluster, NodeOrderKind::Drain).await?;
+    while cluster.watch_drain("n3").await?.state != "drained" {
+        pause_ms(10).await;
+    }
+    Ok(watch.seconds())
+}
+
+async fn order(cluster: &Cluster, kind: NodeOrderKind) -> Result<()> {
+    let order = NodeOrder { node: "n3".to_owned(), kind: kind.into(), ..NodeOrder::default() };
+    cluster.change_node(order).await.context("n3")
+}
+
+/// Reads one element after the other, a thousand times a second at most; the 99th percentile in microseconds.
+async fn gets(array: &SharedArray<u64>, stop: &AtomicBool) -> Result<f64> {
+    let mut micros = Vec::new();
+    let mut round = 0u64;
+    while !stop.load(Ordering::Relaxed) {
+        let index = round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % array.len();
+        let watch = Stopwatch::start();
+        array.get(index).await?;
+        micros.push(watch.seconds() * 1e6);
+        round += 1;
+        pause_ms(1).await;
+    }
+    Ok(percentile(&mut micros, 99))
+}

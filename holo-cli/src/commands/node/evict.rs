@@ -1,0 +1,104 @@
+//! `holo node evict`.
+
+use holo_core::Failure;
+use holo_core::wire::{NodeOrder, NodeOrderKind};
+use serde::Serialize;
+
+use super::{Context, order};
+use crate::commands::confirm;
+use crate::members;
+
+/// Put a node out of the cluster, dead or alive
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  holo node evict n2 --plan
+  holo node evict n2
+
+For a node that will not come back: its key is never let in again. What it held is copied anew from the other replicas.
+It is refused when the node has the last copy of something, and the arrays are named; --accept-loss gives those parts up:
+they read as zeros afterwards. To take a living node out in order, use `holo leave` or `holo drain`.")]
+pub(super) struct Args {
+    /// The node: its name, or the first letters of its name or id
+    node: String,
+    /// Give up the data of which it has the last copy
+    #[arg(long)]
+    accept_loss: bool,
+    /// Only show what would be lost
+    #[arg(long)]
+    plan: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+#[derive(Serialize)]
+struct Plan {
+    node: String,
+    primaries: u64,
+    backups: u64,
+    /// Arrays of which it has the last copy of some part.
+    last_copies: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Evicted {
+    evicted: String,
+    lost: Vec<String>,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let cluster = context.connect().await?;
+    let view = cluster.view();
+    let member = members::find(&view, &args.node)?;
+    let name = member.member.name.clone();
+    let last_copies = members::arrays_only_on(&cluster, &[member.member.node]).await?;
+    let index = view.index_of(member.member.node).unwrap_or(usize::MAX);
+    let (primaries, backups) = members::copies(&view).get(index).copied().unwrap_or_default();
+    let plan = Plan { node: name.clone(), primaries, backups, last_copies };
+    if args.plan {
+        if context.output.is_json() {
+            context.output.json(&plan);
+        } else {
+            context.output.data(&plan.in_words());
+        }
+        return Ok(());
+    }
+    let lost = match (args.accept_loss, plan.last_copies.is_empty()) {
+        (true, false) => format!(
+            " Parts of {} are LOST with it and will read as zeros.",
+            members::listed(&plan.last_copies)
+        ),
+        // Without leave to lose anything the catalog refuses where it must: it knows better than we.
+        _ => String::new(),
+    };
+    confirm(context, args.yes, &format!("Put {name} out of the cluster for ever?{lost}"))?;
+    let order = NodeOrder { accept_loss: args.accept_loss, ..order(member, NodeOrderKind::Evict) };
+    cluster.change_node(order).await?;
+    let lost = if args.accept_loss { plan.last_copies } else { Vec::new() };
+    if context.output.is_json() {
+        context.output.json(&Evicted { evicted: name, lost });
+    } else {
+        context.output.data(&format!("evicted {name}"));
+        context.output.note("`holo status` shows how its copies are made again on the others");
+    }
+    Ok(())
+}
+
+impl Plan {
+    fn in_words(&self) -> String {
+        let copies = format!(
+            "{} holds {} groups as the primary and {} as a backup",
+            self.node, self.primaries, self.backups
+        );
+        match self.last_copies.as_slice() {
+            [] => format!(
+                "{copies}; all of them have copies elsewhere, and are copied again from there"
+            ),
+            arrays => format!(
+                "{copies}; it has the last copy of parts of {}: only --accept-loss would put it out",
+                members::listed(arrays)
+            ),
+        }
+    }
+}

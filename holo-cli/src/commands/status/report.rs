@@ -1,0 +1,415 @@
+//! A cluster as `holo status` shows it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holo_client::{Cluster, ClusterView, MemberStatus, MemberView};
+use holo_core::wire::{ClusterReport, NodeReport, NodeStatus};
+use holo_core::{ErrorCode, Failure};
+use serde::Serialize;
+
+use super::links::{self, Link, links_of};
+use crate::commands::drain;
+use crate::members;
+use crate::quantity;
+use crate::table::Table;
+
+/// Time that the catalog gets to answer: without a quorum it never does, and the rest shall be shown all the same.
+const CATALOG_WITHIN: Duration = Duration::from_secs(3);
+
+/// What the members and the catalog said at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) view: Arc<ClusterView>,
+    pub(crate) status: Vec<MemberStatus>,
+    /// What the leader of the catalog knows, or why nobody said it.
+    pub(crate) catalog: Result<ClusterReport, Failure>,
+}
+
+/// A cluster as the command shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    cluster: String,
+    partitions: u32,
+    /// Version of the placement tables; absent when the catalog did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table_version: Option<u64>,
+    /// Whether no copy of the data is on a disk.
+    ephemeral: bool,
+    catalog: Catalog,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups>,
+    nodes: Vec<Node>,
+    links: Vec<Link>,
+    drains: Vec<drain::Report>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Catalog {
+    version: u64,
+    /// Whether its leader answered.
+    quorum: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<String>,
+    voters: Vec<Voter>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Voter {
+    name: String,
+    answers: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Groups {
+    total: u64,
+    degraded: u64,
+    single: u64,
+    lost: u64,
+    repairs: u64,
+    arrays: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    name: String,
+    id: String,
+    number: u32,
+    address: String,
+    zone: String,
+    weight: f64,
+    state: String,
+    up: bool,
+    primaries: u64,
+    backups: u64,
+    #[serde(flatten)]
+    planned: Option<Planned>,
+    #[serde(flatten)]
+    load: Option<Load>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// What only the catalog knows of a node.
+#[derive(Debug, Serialize)]
+struct Planned {
+    votes: bool,
+    learners: u64,
+    targets: u64,
+    clock_ahead_ms: i64,
+}
+
+/// What only the node itself knows.
+#[derive(Debug, Serialize)]
+struct Load {
+    agent: String,
+    pid: u32,
+    uptime_ms: u64,
+    shards: u64,
+    frame_bytes: u64,
+    frame_bytes_max: u64,
+    reserved_bytes: u64,
+    resident_bytes: u64,
+    cpu_ms: u64,
+}
+
+impl Snapshot {
+    /// Asks everybody at the same time.
+    pub(crate) async fn take(cluster: &Cluster) -> Self {
+        // Where nobody knows a newer one, the view that we have is shown, and below who does not answer.
+        drop(cluster.refresh().await);
+        let hasty = cluster.with_deadline(CATALOG_WITHIN);
+        let (status, catalog) = tokio::join!(cluster.status(), hasty.report());
+        Self { view: cluster.view(), status, catalog: catalog.map_err(Failure::from) }
+    }
+
+    /// Whether all is well, for scripts: a node that was emptied may be off.
+    ///
+    /// # Errors
+    ///
+    /// That of the catalog, or [`ErrorCode::Unreachable`] when a node does not answer.
+    pub(crate) fn verdict(&self) -> Result<(), Failure> {
+        if let Err(failure) = &self.catalog {
+            return Err(no_quorum(failure));
+        }
+        let may_be_off = |status: &&MemberStatus| {
+            let member = self.view.members().iter().find(|it| it.member.node == status.member.node);
+            member.is_some_and(|member| member.state == "drained")
+        };
+        let silent: Vec<&str> = self
+            .status
+            .iter()
+            .filter(|status| status.outcome.is_err())
+            .filter(|status| !may_be_off(status))
+            .map(|status| status.member.name.as_str())
+            .collect();
+        if silent.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} of {} nodes did not answer: {}",
+            silent.len(),
+            self.status.len(),
+            silent.join(", ")
+        );
+        Err(Failure::new(ErrorCode::Unreachable, message)
+            .help("start them again with `holo agent --dir DIR`, or put them out with `holo node evict NODE`"))
+    }
+}
+
+/// Why the catalog did not answer, as one code: a member that answers for it says more than a silent one.
+fn no_quorum(failure: &Failure) -> Failure {
+    match failure.code {
+        ErrorCode::DeadlineExceeded | ErrorCode::Unreachable | ErrorCode::ConnectionLost => {
+            let message = format!("the catalog's leader did not answer: {}", failure.message);
+            Failure::new(ErrorCode::NoQuorum, message)
+        }
+        _ => failure.clone(),
+    }
+}
+
+impl Report {
+    /// Puts together what was said.
+    pub(crate) fn new(snapshot: &Snapshot) -> Self {
+        let view = &snapshot.view;
+        let said = snapshot.catalog.as_ref().ok();
+        let copies = members::copies(view);
+        let nodes = view.members().iter().zip(copies).map(|(member, copies)| {
+            let status = snapshot.status.iter().find(|it| it.member.node == member.member.node);
+            let planned = said.and_then(|said| {
+                said.nodes.iter().find(|node| {
+                    node.member.as_ref().is_some_and(|it| it.number == member.number.0)
+                })
+            });
+            Node::new(member, copies, status, planned)
+        });
+        Self {
+            cluster: view.cluster_name().to_owned(),
+            partitions: view.partitions(),
+            table_version: said.map(|said| said.table_version),
+            ephemeral: true,
+            catalog: Catalog::new(snapshot),
+            groups: said.map(Groups::from),
+            nodes: nodes.collect(),
+            links: links_of(view, &snapshot.status),
+            drains: said
+                .iter()
+                .flat_map(|said| &said.drains)
+                .map(|drain| drain::Report::new(drain, view))
+                .collect(),
+            notes: said.map(|said| said.notes.clone()).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn in_words(&self, color: bool) -> String {
+        let mut text = format!(
+            "cluster {}: {}, {} partitions\ncatalog: {}\n",
+            self.cluster,
+            quantity::counted(self.nodes.len() as u64, "node"),
+            self.partitions,
+            self.catalog.in_words(),
+        );
+        if let Some(groups) = &self.groups {
+            text.push_str(&format!("copies:  {}\n", groups.in_words()));
+        }
+        for drain in &self.drains {
+            text.push_str(&format!("drain:   {}\n", drain.in_words()));
+        }
+        for note in &self.notes {
+            text.push_str(&format!("note:    {note}\n"));
+        }
+        format!("{text}\n{}\n\n{}", self.nodes_table(color), self.links_table(color))
+    }
+
+    /// The links with their cipher suites.
+    pub(crate) fn links_table(&self, color: bool) -> String {
+        links::table(&self.links, color)
+    }
+
+    fn nodes_table(&self, color: bool) -> String {
+        let mut nodes = Table::new(&[
+            "name",
+            "id",
+            "address",
+            "zone",
+            "state",
+            ">uptime",
+            ">data",
+            ">of",
+            ">primary",
+            ">backup",
+            ">shards",
+            ">resident",
+        ]);
+        for node in &self.nodes {
+            nodes.row(node.cells());
+        }
+        nodes.render(color)
+    }
+}
+
+impl Catalog {
+    fn new(snapshot: &Snapshot) -> Self {
+        let view = &snapshot.view;
+        match &snapshot.catalog {
+            Ok(said) => Self {
+                version: said.version,
+                quorum: true,
+                leader: (said.leader != 0).then(|| members::name_of(view, said.leader)),
+                voters: said
+                    .voters
+                    .iter()
+                    .map(|voter| Voter {
+                        name: members::name_of(view, *voter),
+                        answers: said.voters_answering.contains(voter),
+                    })
+                    .collect(),
+                error: None,
+            },
+            Err(failure) => Self {
+                version: view.version(),
+                quorum: false,
+                leader: None,
+                voters: Vec::new(),
+                error: Some(no_quorum(failure).message),
+            },
+        }
+    }
+
+    fn in_words(&self) -> String {
+        if let Some(error) = &self.error {
+            return format!("version {} or later; {error}", self.version);
+        }
+        let voters: Vec<String> = self
+            .voters
+            .iter()
+            .map(|voter| match voter.answers {
+                true => voter.name.clone(),
+                false => format!("{} (silent)", voter.name),
+            })
+            .collect();
+        let leader = self.leader.as_deref().unwrap_or("nobody");
+        format!("version {}, led by {leader}, voters {}", self.version, voters.join(", "))
+    }
+}
+
+impl From<&ClusterReport> for Groups {
+    fn from(said: &ClusterReport) -> Self {
+        Self {
+            total: said.groups,
+            degraded: said.groups_degraded,
+            single: said.groups_single,
+            lost: said.groups_lost,
+            repairs: said.repairs,
+            arrays: said.arrays,
+        }
+    }
+}
+
+impl Groups {
+    fn in_words(&self) -> String {
+        let mut parts = vec![format!(
+            "{}, {}",
+            quantity::counted(self.arrays, "array"),
+            quantity::counted(self.total, "group")
+        )];
+        if self.lost > 0 {
+            parts.push(format!("{} LOST", quantity::count(self.lost)));
+        }
+        if self.degraded > 0 {
+            let single = match self.single {
+                0 => String::new(),
+                single => format!(", {} of them with a single copy", quantity::count(single)),
+            };
+            parts.push(format!("{} with too few copies{single}", quantity::count(self.degraded)));
+        }
+        if self.repairs > 0 {
+            parts.push(format!("{} being made", quantity::copies(self.repairs)));
+        }
+        if self.lost == 0 && self.degraded == 0 && self.total > 0 {
+            parts.push("each with all its copies".to_owned());
+        }
+        parts.join(", ")
+    }
+}
+
+impl Node {
+    fn new(
+        view: &MemberView,
+        (primaries, backups): (u64, u64),
+        status: Option<&MemberStatus>,
+        planned: Option<&NodeReport>,
+    ) -> Self {
+        let (load, error) = match status.map(|status| &status.outcome) {
+            Some(Ok(said)) => (Some(Load::from(said)), None),
+            Some(Err(error)) => (None, Some(error.to_string())),
+            None => (None, Some("joined while the others were asked".to_owned())),
+        };
+        let member = &view.member;
+        Self {
+            name: member.name.clone(),
+            id: member.node.to_string(),
+            number: view.number.0,
+            address: member.address.clone(),
+            zone: member.zone.clone(),
+            weight: f64::from(member.weight_milli) / 1000.0,
+            state: view.state.clone(),
+            up: view.up,
+            primaries,
+            backups,
+            planned: planned.map(|planned| Planned {
+                votes: planned.votes,
+                learners: planned.learners,
+                targets: planned.targets,
+                clock_ahead_ms: planned.clock_ahead_ms,
+            }),
+            load,
+            error,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let id: String = self.id.chars().take(8).collect();
+        let zone = if self.zone.is_empty() { "-" } else { &self.zone };
+        let state = match (self.up, self.load.is_some()) {
+            (true, true) => self.state.clone(),
+            (true, false) => format!("{}, silent", self.state),
+            (false, _) => format!("{}, down", self.state),
+        };
+        let dash = || "-".to_owned();
+        let load = |cell: fn(&Load) -> String| self.load.as_ref().map_or_else(dash, cell);
+        vec![
+            self.name.clone(),
+            id,
+            self.address.clone(),
+            zone.to_owned(),
+            state,
+            load(|load| quantity::duration(Duration::from_millis(load.uptime_ms))),
+            load(|load| quantity::bytes(load.frame_bytes)),
+            load(|load| quantity::bytes(load.frame_bytes_max)),
+            self.primaries.to_string(),
+            self.backups.to_string(),
+            load(|load| quantity::count(load.shards)),
+            load(|load| quantity::bytes(load.resident_bytes)),
+        ]
+    }
+}
+
+impl From<&NodeStatus> for Load {
+    fn from(said: &NodeStatus) -> Self {
+        Self {
+            agent: said.agent.clone(),
+            pid: said.pid,
+            uptime_ms: said.uptime_ms,
+            shards: said.shards,
+            frame_bytes: said.frame_bytes,
+            frame_bytes_max: said.frame_bytes_max,
+            reserved_bytes: said.reserved_bytes,
+            resident_bytes: said.resident_bytes,
+            cpu_ms: said.cpu_ms,
+        }
+    }
+}

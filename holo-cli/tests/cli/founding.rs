@@ -1,0 +1,170 @@
+//! From nothing to a cluster of several nodes by hand: `init`, `join`, `agent`, tickets, `leave`.
+
+use std::os::unix::fs::PermissionsExt;
+
+use holo_core::JoinTicket;
+use rustix::process::Signal;
+
+use crate::harness::{folder, holo, run, text};
+use crate::running::{Lab, Running};
+
+#[test]
+fn a_cluster_is_founded_joined_and_found_again_after_a_stop() {
+    let lab = Lab::found();
+    let second =
+        Running::start(lab.join_command(&lab.ticket, "n2"), &lab.folder.path().join("n2.log"));
+    assert_eq!(second.said[0], "n2 has joined cluster lab");
+    lab.states_until(|nodes| nodes.len() == 2 && nodes.iter().all(|node| node.1 == "active"));
+    let mode = std::fs::metadata(lab.dir("n2")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "it holds a key: nobody else may enter it");
+    lab.run(&["allocate", "a", "--shape", "1000", "--dtype", "int64"]).ok();
+    let info = lab.run(&["array", "info", "a", "-o", "json"]).json();
+    assert_eq!(info["replicas"], 2, "two nodes are enough for two copies: {info}");
+    lab.run(&["run", "--expr", "i", "--out", "a"]).ok();
+
+    second.signal(Signal::TERM);
+    let ended = second.ends();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("SIGTERM"), "{ended:?}");
+    assert_eq!(lab.run(&["run", "--expr", "sum(x)", "--in", "x=a"]).ok(), "499500\n");
+    let again = lab.agent("n2");
+    lab.states_until(|nodes| nodes.iter().all(|node| node.2));
+    lab.run(&["status"]).ok();
+    again.signal(Signal::INT);
+    assert_eq!(again.ends().code, 0);
+}
+
+#[test]
+fn what_init_prints_is_what_one_needs() {
+    let folder = folder();
+    let dir = folder.path().join("first");
+    let made = run(holo(&[
+        "init",
+        "--name",
+        "lab",
+        "--node",
+        "n1",
+        "--listen",
+        "127.0.0.1:0",
+        "--no-start",
+        "--dir",
+        text(&dir),
+        "-o",
+        "json",
+    ]))
+    .json();
+    let ticket = JoinTicket::parse(made["ticket"].as_str().unwrap()).unwrap();
+    assert_eq!(ticket.cluster.to_hex(), made["cluster_id"].as_str().unwrap());
+    assert_eq!(ticket.addresses[0], made["addresses"][0].as_str().unwrap());
+    assert_eq!(made["identity"].as_str().unwrap(), text(&dir.join("client.identity")));
+    for file in ["node.toml", "node.identity", "client.identity", "root.key"] {
+        let mode = std::fs::metadata(dir.join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+
+    // The same directory is not written over, and a wrong value leaves none behind.
+    let again = ["init", "--name", "lab", "--listen", "127.0.0.1:0", "--dir", text(&dir)];
+    run(holo(&again)).refused("HC1102", 6);
+    let other = folder.path().join("other");
+    for wrong in [
+        &["--listen", "nowhere"][..],
+        &["--listen", "127.0.0.1:0", "--memory", "1MiB"],
+        &["--listen", "127.0.0.1:0", "--node", ""],
+        &["--listen", "127.0.0.1:0", "--weight", "0"],
+    ] {
+        let args = [&["init", "--name", "lab", "--dir", text(&other)][..], wrong].concat();
+        run(holo(&args)).refused("HC1008", 2);
+        assert!(!other.exists(), "{wrong:?} left a directory behind");
+    }
+}
+
+#[test]
+fn bad_tickets_are_refused_each_for_its_reason() {
+    let (lab, other) = (Lab::found(), Lab::found());
+    let refused = |ticket: &str, name: &str, code: &str, exit: i32| {
+        let said = run(lab.join_command(ticket, name)).refused(code, exit);
+        assert!(!lab.dir(name).exists(), "{name}: a directory stayed: {said}");
+        said
+    };
+
+    // A clash of names does not use the ticket up.
+    let said = run(lab.join_command_in(&lab.ticket, "n1", &lab.dir("x")));
+    let said = said.refused("HC1102", 6);
+    assert!(said.contains("name") && !lab.dir("x").exists(), "{said}");
+    let log = lab.folder.path().join("n2.log");
+    let second = Running::start(lab.join_command(&lab.ticket, "n2"), &log);
+
+    // Used.
+    let said = refused(&lab.ticket, "n3", "HC1308", 4);
+    assert!(said.contains("used already") && said.contains("holo ticket create"), "{said}");
+
+    // Cut off, and no ticket at all.
+    refused(&lab.ticket[..lab.ticket.len() - 3], "n3", "HC1308", 4);
+    refused("hello", "n3", "HC1308", 4);
+
+    // Expired.
+    let created = |more: &[&str]| {
+        let made = lab.run(&[&["ticket", "create", "-o", "json"][..], more].concat()).json();
+        made["ticket"].as_str().unwrap().to_owned()
+    };
+    let mut old = JoinTicket::parse(&created(&[])).unwrap();
+    old.expires.0 -= 7_200_000;
+    let said = refused(&old.to_text().unwrap(), "n3", "HC1308", 4);
+    assert!(
+        said.contains("expired 60 minutes ago") && said.contains("holo ticket create"),
+        "{said}"
+    );
+    lab.run(&["ticket", "create", "--valid", "200h"]).refused("HC1001", 2);
+
+    // For another name.
+    let named = created(&["--name", "n7"]);
+    let said = refused(&named, "n3", "HC1308", 4);
+    assert!(said.contains("n7") && said.contains("n3"), "{said}");
+
+    // Withdrawn.
+    let key = |ticket: &serde_json::Value| ticket["key"].as_str().unwrap().to_owned();
+    let rows = lab.run(&["ticket", "ls", "-o", "json"]).json();
+    let rows = rows["tickets"].as_array().unwrap().clone();
+    let revoked = rows.iter().find(|row| row["node_name"] == "n7").map(key).unwrap();
+    lab.run(&["ticket", "revoke", &revoked[..8]]).ok();
+    let said = refused(&named, "n7", "HC1308", 4);
+    assert!(said.contains("withdrawn"), "{said}");
+    let used = rows.iter().find(|row| row["used_by"] == "n2").map(key).unwrap();
+    lab.run(&["ticket", "revoke", &used]).refused("HC1103", 6);
+    lab.run(&["ticket", "revoke", "zz"]).refused("HC1101", 3);
+
+    // Of another cluster: its ticket, pointed at a node of ours.
+    let mut foreign = JoinTicket::parse(&other.ticket).unwrap();
+    foreign.addresses = JoinTicket::parse(&lab.ticket).unwrap().addresses;
+    let ran = run(lab.join_command(&foreign.to_text().unwrap(), "n3"));
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{ran:?}");
+    assert!(ran.stderr.contains("error[HC130"), "{ran:?}");
+    assert!(!lab.dir("n3").exists(), "{ran:?}");
+
+    // After all that the cluster is as it was.
+    lab.states_until(|nodes| nodes.len() == 2);
+    drop(second);
+}
+
+#[test]
+fn a_node_leaves_for_good_when_it_holds_nothing_any_more() {
+    let lab = Lab::found();
+    let second = lab.join("n2");
+    lab.states_until(|nodes| nodes.len() == 2 && nodes.iter().all(|node| node.1 == "active"));
+    lab.run(&["allocate", "a", "--shape", "1000", "--dtype", "int64", "--shard-elems", "10"]).ok();
+    lab.run(&["run", "--expr", "i", "--out", "a"]).ok();
+    let dir = lab.dir("n2");
+    let said = lab.run(&["leave", "--dir", text(&dir)]).refused("HC1001", 2);
+    assert!(said.contains("--yes") && said.contains("n2"), "{said}");
+    let left = lab.run(&["leave", "--dir", text(&dir), "--yes"]).ok();
+    assert_eq!(left, "n2 has left the cluster\n");
+    assert_eq!(second.ends().code, 0);
+    assert_eq!(lab.run(&["run", "--expr", "sum(x)", "--in", "x=a"]).ok(), "499500\n");
+    lab.states_until(|nodes| nodes.len() == 1);
+    lab.run(&["node", "show", "n2"]).refused("HC1101", 3);
+
+    // The last one cannot; its own directory says where the cluster is and who we are.
+    let first = lab.dir("n1");
+    let said = run(holo(&["leave", "--dir", text(&first), "--yes"])).refused("HC1106", 6);
+    assert!(said.contains("n1"), "{said}");
+}

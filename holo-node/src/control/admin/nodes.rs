@@ -1,0 +1,135 @@
+//! Nodes: their states, and how they are emptied.
+
+use std::collections::BTreeMap;
+
+use holo_core::catalog::{DrainPlan, NodeChange, NodeRecord, NodeState, Operation};
+use holo_core::replication::NodeNumber;
+use holo_core::wire::{DrainReport, NodeOrder, NodeOrderKind, ReceiverBody};
+use holo_core::{ErrorCode, Failure, PublicKey, UnixMillis, action};
+
+use super::{CLUSTER, Control, find_node};
+
+impl Control {
+    /// Changes a node's state.
+    pub(super) async fn change_node(
+        &self,
+        key: PublicKey,
+        order: &NodeOrder,
+    ) -> Result<(), Failure> {
+        let node = self.copy.read(|state| find_node(state, &order.node).cloned())?;
+        self.may::<action::Drain>(key, &node.name)?;
+        let change = match order.kind() {
+            NodeOrderKind::Cordon => NodeChange::Cordon,
+            NodeOrderKind::Uncordon => NodeChange::Uncordon,
+            NodeOrderKind::Drain => {
+                self.refuse_drain(&node)?;
+                let deadline = order.deadline_unix_ms;
+                NodeChange::Drain { deadline: (deadline != 0).then_some(UnixMillis(deadline)) }
+            }
+            NodeOrderKind::Undrain => NodeChange::Undrain,
+            NodeOrderKind::Evict => NodeChange::Evict { accept_loss: order.accept_loss },
+            NodeOrderKind::Leave => NodeChange::Leave,
+            NodeOrderKind::Reweigh => NodeChange::Reweigh { weight_milli: order.weight_milli },
+            NodeOrderKind::Unknown => {
+                return Err(Failure::new(
+                    ErrorCode::InvalidArgument,
+                    "no change of the node is named",
+                ));
+            }
+        };
+        tracing::info!(node = %node.name, by = %key.short(), change = ?order.kind(), "a node is changed");
+        let number = node.number;
+        self.command(key, Operation::SetNodeState { node: number, change }).await?;
+        Ok(())
+    }
+
+    /// Refuses a drain for the first reason of its plan, rooms among them, which the catalog alone does not know.
+    fn refuse_drain(&self, node: &NodeRecord) -> Result<(), Failure> {
+        if matches!(node.state, NodeState::Draining { .. } | NodeState::Drained) {
+            return Ok(());
+        }
+        self.drain_plan(node.number)?.refusals.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    fn drain_plan(&self, node: NodeNumber) -> Result<DrainPlan, Failure> {
+        let now = self.clock.wall();
+        self.copy.read(|state| {
+            let health = self.health.lock();
+            let rooms = state.nodes().filter_map(|other| {
+                let load =
+                    health.load(other.replica()).filter(|load| load.reserved_bytes_max > 0)?;
+                Some((other.number, load.reserved_bytes_max.saturating_sub(load.reserved_bytes)))
+            });
+            let rooms: BTreeMap<NodeNumber, u64> = rooms.collect();
+            state.drain_plan(node, now, Some(&rooms))
+        })
+    }
+
+    /// What a drain of a node would do.
+    pub(super) fn plan_drain(&self, key: PublicKey, text: &str) -> Result<DrainReport, Failure> {
+        self.may::<action::Status>(key, CLUSTER)?;
+        let node = self.copy.read(|state| find_node(state, text).cloned())?;
+        let plan = self.drain_plan(node.number)?;
+        let mut report = head(&node);
+        report.groups_total = plan.groups as u64;
+        report.groups_left = plan.groups as u64;
+        report.primaries_left = plan.primaries as u64;
+        report.bytes_left = plan.bytes;
+        report.receivers = receivers(&plan);
+        report.refusals = plan.refusals.into_iter().map(Into::into).collect();
+        report.warnings = plan.warnings;
+        Ok(report)
+    }
+
+    /// How a drain goes.
+    pub(super) fn watch_drain(&self, key: PublicKey, text: &str) -> Result<DrainReport, Failure> {
+        self.may::<action::Status>(key, CLUSTER)?;
+        let node = self.copy.read(|state| find_node(state, text).cloned())?;
+        Ok(self.drain_report(&node))
+    }
+
+    /// A node's drain as it is now.
+    pub(super) fn drain_report(&self, node: &NodeRecord) -> DrainReport {
+        let progress = self.copy.read(|state| state.drain_progress(node.number));
+        let left = progress.groups_left as u64;
+        let mut report = head(node);
+        report.groups_left = left;
+        report.groups_total = left;
+        report.primaries_left = progress.primaries_left as u64;
+        if let Ok(plan) = self.drain_plan(node.number) {
+            report.bytes_left = plan.bytes;
+            report.warnings = plan.warnings;
+        }
+        let duties = self.duties.lock();
+        if let Some(meter) = duties.drains.get(&node.number) {
+            report.groups_total = meter.total.max(left);
+            report.eta_ms = meter.eta_ms(self.clock.now(), left).unwrap_or(0);
+        }
+        report
+    }
+}
+
+fn head(node: &NodeRecord) -> DrainReport {
+    let (since, deadline) = match node.state {
+        NodeState::Draining { since, deadline } => (since.0, deadline.map_or(0, |it| it.0)),
+        _ => (0, 0),
+    };
+    DrainReport {
+        number: node.number.0,
+        name: node.name.clone(),
+        state: node.state.name().to_owned(),
+        since_unix_ms: since,
+        deadline_unix_ms: deadline,
+        ..DrainReport::default()
+    }
+}
+
+/// The nodes that groups come to when the drained one gives them up.
+fn receivers(plan: &DrainPlan) -> Vec<ReceiverBody> {
+    let mut groups: BTreeMap<NodeNumber, u64> = BTreeMap::new();
+    let moves = plan.plan.iter().flat_map(|it| &it.moves);
+    for to in moves.filter(|it| it.drop.contains(&plan.node)).flat_map(|it| &it.add) {
+        *groups.entry(*to).or_insert(0) += 1;
+    }
+    groups.into_iter().map(|(number, groups)| ReceiverBody { number: number.0, groups }).collect()
+}

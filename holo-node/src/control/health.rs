@@ -1,0 +1,183 @@
+//! Who is heard from, as the catalog's leader judges it.
+//!
+//! Feeds planning and `holo status`, never safety: replicas judge each other by beats of their own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use holo_core::catalog::{CatalogState, Liveness};
+use holo_core::replication::{Incarnation, NodeNumber, ReplicaId};
+use holo_core::wire::{Heartbeat, NodeLoad};
+use holo_core::{ErrorCode, Failure, Instant, UnixMillis, limits};
+
+/// Nonces of one node that are remembered.
+const NONCES_KEPT: usize = 128;
+
+/// What nodes said of themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    beats: BTreeMap<NodeNumber, Beats>,
+    /// Since when this node leads: silence before that was not heard by it.
+    leads_since: Option<Instant>,
+}
+
+/// The beats of one node.
+#[derive(Debug)]
+pub(crate) struct Beats {
+    /// When the last one came.
+    pub(crate) heard: Instant,
+    /// Its life.
+    pub(crate) incarnation: Incarnation,
+    /// By how many milliseconds its clock is ahead of ours.
+    pub(crate) ahead_ms: i64,
+    /// What it holds and does.
+    pub(crate) load: NodeLoad,
+    nonces: VecDeque<[u8; 16]>,
+}
+
+impl Health {
+    /// Whether this node leads, from `now` on.
+    pub(crate) fn set_leading(&mut self, now: Instant, leads: bool) {
+        match (leads, self.leads_since) {
+            (true, None) => self.leads_since = Some(now),
+            (false, Some(_)) => {
+                self.leads_since = None;
+                self.beats.clear();
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a heartbeat of a node whose channel has proven who it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::ClockSkew`] when its clock is too far from ours, [`ErrorCode::Malformed`], [`ErrorCode::Conflict`] for
+    /// one that was heard before.
+    pub(crate) fn hear(
+        &mut self,
+        now: Instant,
+        wall: UnixMillis,
+        from: NodeNumber,
+        beat: &Heartbeat,
+    ) -> Result<(), Failure> {
+        check_clock(UnixMillis(beat.unix_ms), wall)?;
+        let nonce: [u8; 16] = beat.nonce.as_slice().try_into().map_err(|_length| {
+            Failure::new(ErrorCode::Malformed, "a heartbeat's nonce has 16 bytes")
+        })?;
+        let known = self.beats.entry(from).or_insert_with(|| Beats {
+            heard: now,
+            incarnation: Incarnation(0),
+            ahead_ms: 0,
+            load: NodeLoad::default(),
+            nonces: VecDeque::new(),
+        });
+        if known.nonces.contains(&nonce) {
+            return Err(Failure::new(ErrorCode::Conflict, "this heartbeat was heard before"));
+        }
+        if known.nonces.len() == NONCES_KEPT {
+            known.nonces.pop_front();
+        }
+        known.nonces.push_back(nonce);
+        known.heard = now;
+        known.incarnation = Incarnation(beat.incarnation);
+        known.ahead_ms = beat.unix_ms.wrapping_sub(wall.0).cast_signed();
+        known.load = beat.load.unwrap_or_default();
+        Ok(())
+    }
+
+    /// Whose `up` in the catalog is not what we hear; nothing before this node has led for `down_after`.
+    pub(crate) fn verdicts(
+        &self,
+        now: Instant,
+        wall: UnixMillis,
+        state: &CatalogState,
+        down_after: Duration,
+    ) -> Vec<Liveness> {
+        let Some(since) = self.leads_since else { return Vec::new() };
+        let settled = now.since(since) >= down_after;
+        let judged = state.nodes().filter(|node| node.state.is_living() && node.incarnation.0 > 0);
+        let verdicts = judged.filter_map(|node| {
+            let beats = self.beats.get(&node.number);
+            let lives = beats.filter(|beats| beats.incarnation == node.incarnation);
+            let up = lives.is_some_and(|beats| now.since(beats.heard) < down_after);
+            // Its registration counts as a beat. The catalog's own time stands still while nobody commands anything.
+            let fresh = wall.0.saturating_sub(node.up_changed.0)
+                < u64::try_from(down_after.as_millis()).unwrap_or(u64::MAX);
+            let wrong = node.up != up && (up || (settled && !(node.up && fresh)));
+            wrong.then_some(Liveness { replica: node.replica(), up })
+        });
+        verdicts.collect()
+    }
+
+    /// What a node said last.
+    pub(crate) fn beats(&self, node: NodeNumber) -> Option<&Beats> {
+        self.beats.get(&node)
+    }
+
+    /// What a node said last in this life.
+    pub(crate) fn load(&self, replica: ReplicaId) -> Option<NodeLoad> {
+        let beats = self.beats.get(&replica.node)?;
+        (beats.incarnation == replica.incarnation).then_some(beats.load)
+    }
+}
+
+/// Refuses a clock that is too far from ours.
+///
+/// # Errors
+///
+/// [`ErrorCode::ClockSkew`], with both times.
+pub(crate) fn check_clock(theirs: UnixMillis, ours: UnixMillis) -> Result<(), Failure> {
+    let apart = theirs.0.abs_diff(ours.0);
+    if apart <= limits::CLOCK_SKEW_MAX_MS {
+        return Ok(());
+    }
+    let message = format!(
+        "the clocks are {} s apart: the node says {} ms since 1970, the member that it asked {} ms; {} s are allowed",
+        apart / 1000,
+        theirs.0,
+        ours.0,
+        limits::CLOCK_SKEW_MAX_MS / 1000
+    );
+    Err(Failure::new(ErrorCode::ClockSkew, message)
+        .help("set the clock of one of the two machines, best by NTP"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WALL: UnixMillis = UnixMillis(1_700_000_000_000);
+
+    fn beat(nonce: u8, unix_ms: u64) -> Heartbeat {
+        Heartbeat { incarnation: 1, unix_ms, nonce: vec![nonce; 16], ..Heartbeat::default() }
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_named_with_both_times() {
+        let mut health = Health::default();
+        let (now, from) = (Instant(0), NodeNumber(1));
+        let refused = health.hear(now, WALL, from, &beat(1, WALL.0 + 60_001)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::ClockSkew);
+        assert!(
+            refused.message.contains("1700000060001") && refused.message.contains("1700000000000")
+        );
+        health.hear(now, WALL, from, &beat(1, WALL.0 - 60_000)).unwrap();
+        assert_eq!(health.beats(from).unwrap().ahead_ms, -60_000);
+    }
+
+    #[test]
+    fn a_heartbeat_counts_once() {
+        let mut health = Health::default();
+        let (now, from) = (Instant(0), NodeNumber(1));
+        health.hear(now, WALL, from, &beat(1, WALL.0)).unwrap();
+        let refused = health.hear(now, WALL, from, &beat(1, WALL.0)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Conflict);
+        health.hear(now, WALL, NodeNumber(2), &beat(1, WALL.0)).unwrap();
+        assert!(
+            health
+                .hear(now, WALL, from, &Heartbeat { unix_ms: WALL.0, ..Heartbeat::default() })
+                .is_err()
+        );
+    }
+}

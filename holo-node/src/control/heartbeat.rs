@@ -1,0 +1,102 @@
+//! Heartbeats: every node tells the catalog's leader that it lives, and how it does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use holo_core::replication::NodeNumber;
+use holo_core::wire::{Decode, Heartbeat, HeartbeatReply, Kind};
+use holo_core::{ErrorCode, Failure};
+use holo_net::Request;
+use prost::Message;
+
+use super::Control;
+use super::health::check_clock;
+use crate::home::fill_random;
+use crate::links::pause_for;
+
+/// How long the leader may take.
+const BEAT_DEADLINE: Duration = Duration::from_secs(2);
+/// Pause after a beat that nobody heard.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Control {
+    /// Sends heartbeats for as long as it is polled.
+    pub(super) async fn keep_beating(self: Arc<Self>) {
+        let mut turn = 0;
+        loop {
+            let pause = match self.beat(turn).await {
+                Ok(()) => self.config.timers.liveness,
+                Err(failure) if failure.code == ErrorCode::ClockSkew => {
+                    tracing::warn!(message = %failure.message, "heartbeats are refused");
+                    self.config.timers.liveness
+                }
+                Err(failure) => {
+                    tracing::debug!(%failure, "a heartbeat was not heard");
+                    turn += 1;
+                    PAUSE
+                }
+            };
+            pause_for(pause).await;
+        }
+    }
+
+    async fn beat(&self, turn: usize) -> Result<(), Failure> {
+        let Some(replica) = self.replica() else { return Ok(()) };
+        let mut nonce = [0; 16];
+        fill_random(&mut nonce)?;
+        let beat = Heartbeat {
+            incarnation: replica.incarnation.0,
+            unix_ms: self.clock.wall().0,
+            nonce: nonce.to_vec(),
+            version: *self.copy.version().borrow(),
+            load: self.load.get().map(|load| load()),
+        };
+        if self.is_leader() {
+            return self.health.lock().hear(
+                self.clock.now(),
+                self.clock.wall(),
+                replica.node,
+                &beat,
+            );
+        }
+        let body = Bytes::from(beat.encode_to_vec());
+        // The first one asked may only know who leads.
+        for _ in 0..2 {
+            let (voter, link) = self.any_voter(turn).ok_or_else(|| {
+                Failure::new(ErrorCode::Unreachable, "no voter of the catalog is linked")
+            })?;
+            let request = Request::new(Kind::Heartbeat, BEAT_DEADLINE, body.clone());
+            let reply =
+                HeartbeatReply::decode_body(&self.call_voter(voter, &link, request).await?)?;
+            if reply.leader == 0 {
+                return Ok(());
+            }
+            self.note_leader(NodeNumber(reply.leader));
+        }
+        Err(Failure::new(ErrorCode::WrongNode, "the catalog's leader is changing"))
+    }
+
+    /// Answers another node's heartbeat.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::NotReady`] where nobody is known to lead, and those of hearing it.
+    pub(crate) fn serve_beat(
+        &self,
+        from: NodeNumber,
+        beat: &Heartbeat,
+    ) -> Result<HeartbeatReply, Failure> {
+        let wall = self.clock.wall();
+        if !self.is_leader() {
+            check_clock(holo_core::UnixMillis(beat.unix_ms), wall)?;
+            let leader = self.leader().filter(|leader| Some(*leader) != self.number());
+            let leader = leader.ok_or_else(|| {
+                Failure::new(ErrorCode::NotReady, "nobody leads the catalog").retry_after_ms(200)
+            })?;
+            return Ok(HeartbeatReply { unix_ms: wall.0, leader: leader.0 });
+        }
+        self.health.lock().hear(self.clock.now(), wall, from, beat)?;
+        Ok(HeartbeatReply { unix_ms: wall.0, leader: 0 })
+    }
+}

@@ -1,0 +1,460 @@
+//! A group in a file. `docs/disk-format.md` has the bytes.
+//!
+//! The reader knows what it wants to find, from the catalog: everything that says which group this is, in which state
+//! and of which close, is compared, and is part of what the cipher authenticates. So nothing of another group, of an
+//! earlier close or from another node's disk is ever taken for it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use holo_core::catalog::CloseId;
+use holo_core::group::Seq;
+use holo_core::replication::{GroupId, NodeNumber};
+use holo_core::{ArrayId, ClusterId, Epoch, ErrorCode, Failure, PAGE_BYTES, ShardIndex};
+use zeroize::Zeroizing;
+
+use crate::home::fill_random;
+
+const MAGIC: &[u8; 8] = b"HOLOHOLD";
+const VERSION: u32 = 1;
+const SALT_BYTES: usize = 16;
+/// Magic, version, salt, cluster, node, close, group, epoch, last operation.
+const HEAD_BYTES: usize = 8 + 4 + SALT_BYTES + 32 + 4 + 8 + 6 + 8 + 8;
+const TAG_BYTES: usize = 16;
+const PAGE: u8 = 1;
+const END: u8 = 2;
+/// Kind, array, shard, page, digest.
+const PAGE_HEAD_BYTES: usize = 1 + 8 + 8 + 4 + 32;
+/// Kind, pages, digest of all of them.
+const END_BYTES: usize = 1 + 8 + 32;
+const RECORD_BYTES_MAX: usize = PAGE_HEAD_BYTES + PAGE_BYTES + TAG_BYTES;
+const BUFFER_BYTES: usize = 1 << 20;
+/// What the keys of files are derived for; part of the format.
+const KEY_CONTEXT: &str = "holocompute 2026 key of a file with the pages of one group";
+
+/// Which group a file holds, in which state, for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    pub(super) cluster: ClusterId,
+    pub(super) node: NodeNumber,
+    pub(super) close: CloseId,
+    pub(super) group: GroupId,
+    pub(super) epoch: Epoch,
+    pub(super) seq: Seq,
+}
+
+/// One page that somebody wrote.
+#[derive(Debug)]
+pub(super) struct Page<'a> {
+    pub(super) array: ArrayId,
+    pub(super) shard: ShardIndex,
+    pub(super) index: u32,
+    pub(super) digest: [u8; 32],
+    pub(super) bytes: &'a [u8],
+}
+
+impl Subject {
+    /// The file's name.
+    pub(super) fn file_name(&self) -> String {
+        let GroupId { partition, class } = self.group;
+        format!("{}-r{}m{}.hold", partition.0, class.replicas, class.min_in_sync)
+    }
+
+    fn head(&self, salt: &[u8; SALT_BYTES]) -> Vec<u8> {
+        let GroupId { partition, class } = self.group;
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        head.extend_from_slice(MAGIC);
+        head.extend_from_slice(&VERSION.to_le_bytes());
+        head.extend_from_slice(salt);
+        head.extend_from_slice(&self.cluster.0);
+        head.extend_from_slice(&self.node.0.to_le_bytes());
+        head.extend_from_slice(&self.close.0.to_le_bytes());
+        head.extend_from_slice(&partition.0.to_le_bytes());
+        head.extend_from_slice(&[class.replicas, class.min_in_sync]);
+        head.extend_from_slice(&self.epoch.0.to_le_bytes());
+        head.extend_from_slice(&self.seq.0.to_le_bytes());
+        head
+    }
+}
+
+/// A file that is being written. It is in its place only after [`Self::finish`].
+pub(super) struct Writer {
+    file: BufWriter<File>,
+    sealer: Sealer,
+    draft: PathBuf,
+    place: PathBuf,
+    pages: u64,
+    bytes: u64,
+    all: blake3::Hasher,
+}
+
+impl Writer {
+    /// Begins a file in a folder that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::FileFailed`], [`ErrorCode::Internal`] without randomness.
+    pub(super) fn new(folder: &Path, key: &[u8; 32], subject: &Subject) -> Result<Self, Failure> {
+        let mut salt = [0; SALT_BYTES];
+        fill_random(&mut salt)?;
+        let head = subject.head(&salt);
+        let place = folder.join(subject.file_name());
+        let draft = place.with_extension("new");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&draft).map_err(|source| failed(&draft, &source))?;
+        let mut file = BufWriter::with_capacity(BUFFER_BYTES, file);
+        file.write_all(&head).map_err(|source| failed(&draft, &source))?;
+        let sealer = Sealer::new(key, &salt, head)?;
+        Ok(Self { file, sealer, draft, place, pages: 0, bytes: 0, all: blake3::Hasher::new() })
+    }
+
+    /// Adds a page.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::FileFailed`].
+    pub(super) fn put(&mut self, page: &Page<'_>) -> Result<(), Failure> {
+        let mut record = Vec::with_capacity(RECORD_BYTES_MAX);
+        record.push(PAGE);
+        record.extend_from_slice(&page.array.0.to_le_bytes());
+        record.extend_from_slice(&page.shard.0.to_le_bytes());
+        record.extend_from_slice(&page.index.to_le_bytes());
+        record.extend_from_slice(&page.digest);
+        self.all.update(&record[1..]);
+        record.extend_from_slice(page.bytes);
+        self.pages += 1;
+        self.bytes += page.bytes.len() as u64;
+        self.write(record)
+    }
+
+    /// Ends the file, has it on disk and puts it into its place; gives the bytes of its pages. The folder has still to be
+    /// synced.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::FileFailed`].
+    pub(super) fn finish(mut self) -> Result<u64, Failure> {
+        let mut record = vec![END];
+        record.extend_from_slice(&self.pages.to_le_bytes());
+        record.extend_from_slice(self.all.finalize().as_bytes());
+        self.write(record)?;
+        let Self { mut file, draft, place, bytes, .. } = self;
+        let placed = (|| {
+            file.flush()?;
+            file.get_ref().sync_all()?;
+            fs::rename(&draft, &place)
+        })();
+        placed.map(|()| bytes).map_err(|source| failed(&place, &source))
+    }
+
+    fn write(&mut self, record: Vec<u8>) -> Result<(), Failure> {
+        let sealed = self.sealer.seal(record)?;
+        let written = (|| {
+            let len = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
+            self.file.write_all(&len.to_le_bytes())?;
+            self.file.write_all(&sealed)
+        })();
+        written.map_err(|source| failed(&self.draft, &source))
+    }
+}
+
+/// Reads the whole file of a group and hands out its pages, in the order in which they were written. Only when this
+/// succeeds are they all there, and the group's.
+///
+/// # Errors
+///
+/// [`ErrorCode::Corrupt`] for a file that is damaged, cut off, of another group, state, close, node or key;
+/// [`ErrorCode::VersionMismatch`], [`ErrorCode::FileFailed`], and those of `take`.
+pub(super) fn read(
+    folder: &Path,
+    key: &[u8; 32],
+    subject: &Subject,
+    mut take: impl FnMut(Page<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let place = folder.join(subject.file_name());
+    let corrupt = |why: &str| {
+        let message = format!("{}: {why}", place.display());
+        Failure::new(ErrorCode::Corrupt, message)
+            .help("bring back the file as it was, or start another node that held the same")
+    };
+    let broken = |source: std::io::Error| match source.kind() {
+        ErrorKind::UnexpectedEof => corrupt("it is cut off"),
+        ErrorKind::NotFound => corrupt("it is gone"),
+        _ => failed(&place, &source),
+    };
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(&place).map_err(broken)?);
+    let mut head = [0; HEAD_BYTES];
+    file.read_exact(&mut head).map_err(broken)?;
+    let (magic, rest) = head.split_at(MAGIC.len());
+    let (version, rest) = rest.split_at(4);
+    if magic != MAGIC {
+        return Err(corrupt("it is no file with the pages of a group"));
+    }
+    if version != VERSION.to_le_bytes() {
+        let message = format!("{}: it is of another version", place.display());
+        return Err(Failure::new(ErrorCode::VersionMismatch, message)
+            .help("start the release that wrote it"));
+    }
+    let mut salt = [0; SALT_BYTES];
+    salt.copy_from_slice(&rest[..SALT_BYTES]);
+    if head != *subject.head(&salt) {
+        return Err(corrupt("it is of another group, node, close or state than is wanted"));
+    }
+    let mut sealer = Sealer::new(key, &salt, head.to_vec())?;
+    let (mut pages, mut all) = (0u64, blake3::Hasher::new());
+    loop {
+        let mut len = [0; 4];
+        file.read_exact(&mut len).map_err(broken)?;
+        let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
+        if len > RECORD_BYTES_MAX {
+            return Err(corrupt("a record is too long"));
+        }
+        let mut record = vec![0; len];
+        file.read_exact(&mut record).map_err(broken)?;
+        let record = sealer
+            .open(record)
+            .ok_or_else(|| corrupt("it is damaged, or was encrypted with another key"))?;
+        match record.first() {
+            Some(&PAGE) if record.len() > PAGE_HEAD_BYTES => {
+                let (head, bytes) = record[1..].split_at(PAGE_HEAD_BYTES - 1);
+                all.update(head);
+                pages += 1;
+                let page = to_page(head, bytes).ok_or_else(|| corrupt("a page"))?;
+                if blake3::hash(bytes).as_bytes() != &page.digest {
+                    return Err(corrupt("a page is not the one whose hash is written beside it"));
+                }
+                take(page)?;
+            }
+            Some(&END) if record.len() == END_BYTES => {
+                let (count, digest) = record[1..].split_at(8);
+                if count != pages.to_le_bytes() || digest != all.finalize().as_bytes() {
+                    return Err(corrupt("its pages are not those that it lists"));
+                }
+                let mut more = [0; 1];
+                return match file.read(&mut more).map_err(broken)? {
+                    0 => Ok(()),
+                    _ => Err(corrupt("there is something after its end")),
+                };
+            }
+            _ => return Err(corrupt("a record is of no known kind")),
+        }
+    }
+}
+
+/// Makes the names of files that were put into their places outlast a crash.
+///
+/// # Errors
+///
+/// [`ErrorCode::FileFailed`].
+pub(super) fn sync_folder(folder: &Path) -> Result<(), Failure> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| failed(folder, &source))
+}
+
+/// Deletes the folder and all that is in it; done as well when there is none.
+///
+/// # Errors
+///
+/// [`ErrorCode::FileFailed`].
+pub(super) fn remove_folder(folder: &Path) -> Result<(), Failure> {
+    match fs::remove_dir_all(folder) {
+        Ok(()) => Ok(()),
+        Err(source) if source.kind() == ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(failed(folder, &source)),
+    }
+}
+
+fn to_page<'a>(head: &[u8], bytes: &'a [u8]) -> Option<Page<'a>> {
+    let (array, rest) = head.split_first_chunk::<8>()?;
+    let (shard, rest) = rest.split_first_chunk::<8>()?;
+    let (index, digest) = rest.split_first_chunk::<4>()?;
+    Some(Page {
+        array: ArrayId(u64::from_le_bytes(*array)),
+        shard: ShardIndex(u64::from_le_bytes(*shard)),
+        index: u32::from_le_bytes(*index),
+        digest: digest.try_into().ok()?,
+        bytes,
+    })
+}
+
+fn failed(path: &Path, source: &std::io::Error) -> Failure {
+    Failure::new(ErrorCode::FileFailed, format!("{}: {source}", path.display()))
+}
+
+/// Seals records one after the other. Every file has a key of its own, from its random salt, so the count of records is
+/// enough for nonces never to repeat; and a record that is moved, dropped or doubled does not open.
+struct Sealer {
+    key: LessSafeKey,
+    head: Vec<u8>,
+    count: u64,
+}
+
+impl Sealer {
+    fn new(root: &[u8; 32], salt: &[u8; SALT_BYTES], head: Vec<u8>) -> Result<Self, Failure> {
+        let mut hasher = blake3::Hasher::new_derive_key(KEY_CONTEXT);
+        hasher.update(root);
+        hasher.update(salt);
+        let derived = Zeroizing::new(*hasher.finalize().as_bytes());
+        let key = UnboundKey::new(&AES_256_GCM, derived.as_slice()).map_err(|source| {
+            Failure::new(ErrorCode::Internal, format!("a derived key: {source}"))
+        })?;
+        Ok(Self { key: LessSafeKey::new(key), head, count: 0 })
+    }
+
+    fn nonce(&mut self) -> Nonce {
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&self.count.to_le_bytes());
+        self.count += 1;
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    fn seal(&mut self, mut record: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        let nonce = self.nonce();
+        self.key
+            .seal_in_place_append_tag(nonce, Aad::from(&self.head), &mut record)
+            .map_err(|source| Failure::new(ErrorCode::Internal, format!("encryption: {source}")))?;
+        Ok(record)
+    }
+
+    fn open(&mut self, mut record: Vec<u8>) -> Option<Vec<u8>> {
+        let nonce = self.nonce();
+        let len = self.key.open_in_place(nonce, Aad::from(&self.head), &mut record).ok()?.len();
+        record.truncate(len);
+        Some(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holo_core::PartitionId;
+    use holo_core::replication::Class;
+
+    use super::*;
+
+    const KEY: [u8; 32] = [3; 32];
+
+    fn subject() -> Subject {
+        let class = Class { replicas: 2, min_in_sync: 1 };
+        Subject {
+            cluster: ClusterId([1; 32]),
+            node: NodeNumber(2),
+            close: CloseId(70),
+            group: GroupId { partition: PartitionId(200), class },
+            epoch: Epoch(5),
+            seq: Seq(900),
+        }
+    }
+
+    fn bytes(index: u32) -> Vec<u8> {
+        let len = if index == 2 { 100 } else { PAGE_BYTES };
+        vec![u8::try_from(index).unwrap() + 1; len]
+    }
+
+    fn write(folder: &Path) -> u64 {
+        let mut writer = Writer::new(folder, &KEY, &subject()).unwrap();
+        for index in 0..3 {
+            let bytes = bytes(index);
+            let digest = *blake3::hash(&bytes).as_bytes();
+            let (array, shard) = (ArrayId(4), ShardIndex(6));
+            writer.put(&Page { array, shard, index, digest, bytes: &bytes }).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    fn load(folder: &Path, key: &[u8; 32], subject: &Subject) -> Result<Vec<Vec<u8>>, Failure> {
+        let mut pages = Vec::new();
+        read(folder, key, subject, |page| {
+            assert_eq!((page.array, page.shard), (ArrayId(4), ShardIndex(6)));
+            pages.push(page.bytes.to_vec());
+            Ok(())
+        })?;
+        Ok(pages)
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(write(folder.path()), 2 * PAGE_BYTES as u64 + 100);
+        sync_folder(folder.path()).unwrap();
+        assert_eq!(load(folder.path(), &KEY, &subject()).unwrap(), [bytes(0), bytes(1), bytes(2)]);
+        // Nothing of it can be read without the key.
+        let text = fs::read(folder.path().join(subject().file_name())).unwrap();
+        assert!(!text.windows(32).any(|window| window.iter().all(|byte| *byte == 1 + 1)));
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(names.len(), 1, "no draft is left: {names:?}");
+    }
+
+    #[test]
+    fn a_file_of_anything_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path());
+        let s = subject();
+        let class = Class { replicas: 3, min_in_sync: 1 };
+        for other in [
+            Subject { cluster: ClusterId([9; 32]), ..s },
+            Subject { node: NodeNumber(3), ..s },
+            Subject { close: CloseId(69), ..s },
+            Subject { epoch: Epoch(4), ..s },
+            Subject { seq: Seq(899), ..s },
+        ] {
+            let refused = load(folder.path(), &KEY, &other).unwrap_err();
+            assert_eq!(refused.code, ErrorCode::Corrupt, "{other:?}");
+        }
+        // Under another group's name.
+        let renamed = Subject { group: GroupId { class, ..s.group }, ..s };
+        let place = |subject: &Subject| folder.path().join(subject.file_name());
+        fs::copy(place(&s), place(&renamed)).unwrap();
+        assert_eq!(load(folder.path(), &KEY, &renamed).unwrap_err().code, ErrorCode::Corrupt);
+        // With the key of another node.
+        assert_eq!(load(folder.path(), &[4; 32], &s).unwrap_err().code, ErrorCode::Corrupt);
+        // With a head that was made to fit.
+        let mut text = fs::read(place(&s)).unwrap();
+        let newer = Subject { close: CloseId(71), ..s };
+        let mut salt = [0; SALT_BYTES];
+        salt.copy_from_slice(&text[12..28]);
+        text[..HEAD_BYTES].copy_from_slice(&newer.head(&salt));
+        fs::write(place(&s), text).unwrap();
+        assert_eq!(load(folder.path(), &KEY, &newer).unwrap_err().code, ErrorCode::Corrupt);
+        fs::remove_file(place(&s)).unwrap();
+        assert_eq!(load(folder.path(), &KEY, &s).unwrap_err().code, ErrorCode::Corrupt);
+        remove_folder(folder.path()).unwrap();
+        remove_folder(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn no_damage_goes_unnoticed() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path());
+        let place = folder.path().join(subject().file_name());
+        let good = fs::read(&place).unwrap();
+        let mut places: Vec<usize> = (0..HEAD_BYTES + 80).collect();
+        places.extend((0..good.len()).step_by(997));
+        places.extend(good.len() - 70..good.len());
+        for at in places {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            fs::write(&place, &bad).unwrap();
+            assert!(load(folder.path(), &KEY, &subject()).is_err(), "byte {at}");
+        }
+        for cut in [0, 5, HEAD_BYTES, HEAD_BYTES + 2, good.len() / 2, good.len() - 1] {
+            fs::write(&place, &good[..cut]).unwrap();
+            assert!(load(folder.path(), &KEY, &subject()).is_err(), "cut at {cut}");
+        }
+        let mut longer = good.clone();
+        longer.push(0);
+        fs::write(&place, &longer).unwrap();
+        assert!(load(folder.path(), &KEY, &subject()).is_err());
+        // A page that is left out: the second record goes.
+        let record = 4 + PAGE_HEAD_BYTES + PAGE_BYTES + TAG_BYTES;
+        let mut shorter = good.clone();
+        shorter.drain(HEAD_BYTES + record..HEAD_BYTES + 2 * record);
+        fs::write(&place, &shorter).unwrap();
+        assert!(load(folder.path(), &KEY, &subject()).is_err());
+        fs::write(&place, &good).unwrap();
+        load(folder.path(), &KEY, &subject()).unwrap();
+    }
+}

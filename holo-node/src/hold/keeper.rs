@@ -1,0 +1,295 @@
+//! Writes groups down when the cluster closes, and offers them back when it starts again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holo_core::catalog::{CloseId, Held, Operation};
+use holo_core::group::Seq;
+use holo_core::replication::{GroupId, ReplicaId};
+use holo_core::{Epoch, ErrorCode, Failure, Instant};
+use zeroize::Zeroizing;
+
+use super::FOLDER;
+use super::file::{self, Page, Subject, Writer};
+use crate::control::{CloseStage, Control, Phase, ToHold};
+use crate::data::{DataPlane, Frozen};
+use crate::home::{Home, make_directory};
+use crate::links::pause_for;
+
+/// Groups that are written, or read, between two words to the catalog.
+const BATCH: usize = 16;
+/// Pause before what could not be done yet is tried again.
+const STEP: Duration = Duration::from_millis(50);
+/// Pause after a disk failed.
+const DISK_PAUSE: Duration = Duration::from_secs(2);
+/// How long one command may take; the next look tries again.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A node that is to stop answers for so long still, so that whoever watches hears of the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the catalog's leader waits at most for the others to stop before it does.
+const LEADER_LAST: Duration = Duration::from_secs(10);
+
+/// Does this node's part when the whole cluster stops or starts again, for as long as it is polled.
+pub(crate) async fn keep(control: Arc<Control>, data: Arc<DataPlane>, me: ReplicaId) {
+    let home = Home::at(&control.config.home);
+    let folder = home.file(FOLDER);
+    let keeper = Keeper {
+        control,
+        data,
+        me,
+        home,
+        folder,
+        written: BTreeMap::new(),
+        unreadable: BTreeSet::new(),
+        postponed: BTreeMap::new(),
+        swept: false,
+    };
+    keeper.run().await;
+}
+
+struct Keeper {
+    control: Arc<Control>,
+    data: Arc<DataPlane>,
+    me: ReplicaId,
+    home: Home,
+    folder: PathBuf,
+    /// What is on disk, and need not be written again.
+    written: BTreeMap<GroupId, (CloseId, Epoch, Seq, u64)>,
+    /// Groups whose files this process will not offer: they are not what was written.
+    unreadable: BTreeSet<GroupId>,
+    /// Groups whose files could not be read for want of room, or by the disk's fault; with the time of the next try.
+    postponed: BTreeMap<GroupId, Instant>,
+    /// There are no files of earlier times.
+    swept: bool,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut version = self.control.catalog_version();
+        loop {
+            version.borrow_and_update();
+            let wait = match self.control.close_stage(self.me) {
+                CloseStage::Open => self.sweep().await,
+                CloseStage::Write(close, groups) => self.write(close, groups).await,
+                CloseStage::Read(close, groups) => self.read(close, groups).await,
+                CloseStage::Wait => None,
+                CloseStage::Stop => return self.stop().await,
+            };
+            let changed = version.changed();
+            match wait {
+                Some(pause) => drop(tokio::time::timeout(pause, changed).await),
+                None if changed.await.is_err() => return,
+                None => {}
+            }
+        }
+    }
+
+    /// The cluster is open: what lies here is of no use any more.
+    async fn sweep(&mut self) -> Option<Duration> {
+        self.written.clear();
+        self.unreadable.clear();
+        self.postponed.clear();
+        self.note_unreadable();
+        if self.swept {
+            return None;
+        }
+        let folder = self.folder.clone();
+        match blocking(move || file::remove_folder(&folder)).await {
+            Ok(()) => {
+                self.swept = true;
+                None
+            }
+            Err(failure) => {
+                tracing::warn!(code = %failure.code, message = %failure.message, "pages of an earlier stop are not deleted");
+                pause_for(DISK_PAUSE).await;
+                Some(Duration::ZERO)
+            }
+        }
+    }
+
+    /// Writes what has come to rest and is not written yet, and says so.
+    async fn write(&mut self, close: CloseId, groups: Vec<ToHold>) -> Option<Duration> {
+        self.swept = false;
+        if groups.is_empty() {
+            return None;
+        }
+        let mut batch = Vec::new();
+        let mut frozen = Vec::new();
+        for ToHold { group, epoch, last } in groups {
+            if batch.len() + frozen.len() == BATCH {
+                break;
+            }
+            let known = self.written.get(&group).filter(|(of, at, seq, _)| {
+                *of == close && *at == epoch && last.is_none_or(|last| last == *seq)
+            });
+            if let Some((_, _, seq, bytes)) = known {
+                batch.push(Held { group, epoch, seq: *seq, bytes: *bytes, at: epoch });
+            } else if let Some((seq, pages)) = self.data.freeze(close, group, epoch, last) {
+                frozen.push((self.subject(close, group, epoch, seq)?, pages));
+            }
+        }
+        if !frozen.is_empty() {
+            let (home, folder) = (self.home.clone(), self.folder.clone());
+            match blocking(move || write_files(&home, &folder, frozen)).await {
+                Ok(holds) => {
+                    for held in &holds {
+                        let Held { group, epoch, seq, bytes, .. } = *held;
+                        self.written.insert(group, (close, epoch, seq, bytes));
+                    }
+                    batch.extend(holds);
+                }
+                Err(failure) => {
+                    tracing::error!(code = %failure.code, message = %failure.message, "this node cannot write down what it holds; the cluster does not stop before it has");
+                    // Whatever is new meanwhile: the disk is not asked more often.
+                    pause_for(DISK_PAUSE).await;
+                    return Some(Duration::ZERO);
+                }
+            }
+        }
+        if !batch.is_empty() {
+            let hold = Operation::Hold { close, reporter: self.me, holds: batch };
+            if let Err(failure) = self.control.propose_as_node(hold, PATIENCE).await {
+                // A config has changed, or the catalog was not reached: what is to be done is looked up again.
+                tracing::debug!(code = %failure.code, message = %failure.message, "not held yet");
+            }
+        }
+        Some(STEP)
+    }
+
+    /// Reads what the catalog knows this node to have, and offers it.
+    async fn read(&mut self, close: CloseId, groups: Vec<Held>) -> Option<Duration> {
+        self.swept = false;
+        let now = self.control.now();
+        let mut wanted = groups;
+        wanted.retain(|held| !self.unreadable.contains(&held.group));
+        let all = wanted.len();
+        // They hold up no others.
+        wanted.retain(|held| self.postponed.get(&held.group).is_none_or(|until| *until <= now));
+        let mut pause = (wanted.len() < all).then_some(DISK_PAUSE);
+        let mut offered = Vec::new();
+        for held in wanted.into_iter().take(BATCH) {
+            if !self.data.has_put_back(held.group, held.at) {
+                let subject = self.subject(close, held.group, held.epoch, held.seq)?;
+                let (home, folder) = (self.home.clone(), self.folder.clone());
+                let data = Arc::clone(&self.data);
+                match blocking(move || read_file(&home, &folder, &subject, held.at, &data)).await {
+                    Ok(()) => {
+                        if self.postponed.remove(&held.group).is_some() {
+                            self.note_unreadable();
+                        }
+                    }
+                    Err(failure) => {
+                        let again = self.not_read(held.group, &failure);
+                        pause = pause.into_iter().chain(again).min();
+                        continue;
+                    }
+                }
+            }
+            offered.push(held);
+        }
+        if offered.is_empty() {
+            return pause;
+        }
+        let reopen = Operation::Reopen { close, reporter: self.me, holds: offered };
+        match self.control.propose_as_node(reopen, PATIENCE).await {
+            Ok(_) => Some(Duration::ZERO),
+            Err(failure) => {
+                tracing::warn!(code = %failure.code, message = %failure.message, "what this node has on disk is not taken back yet");
+                Some(DISK_PAUSE)
+            }
+        }
+    }
+
+    /// Says when a group whose file was not read is tried again; never when the file is not what was written.
+    fn not_read(&mut self, group: GroupId, failure: &Failure) -> Option<Duration> {
+        let (code, message) = (failure.code, &failure.message);
+        match code {
+            ErrorCode::NotReady | ErrorCode::Cancelled => Some(STEP),
+            ErrorCode::Corrupt | ErrorCode::VersionMismatch => {
+                tracing::error!(%group, %code, %message, "what this node has on disk of a group is NOT what it wrote: it does not offer it");
+                self.postponed.remove(&group);
+                self.unreadable.insert(group);
+                self.note_unreadable();
+                None
+            }
+            _ => {
+                let until = self.control.now().after(DISK_PAUSE);
+                if self.postponed.insert(group, until).is_none() {
+                    tracing::warn!(%group, %code, %message, "what this node has on disk of a group cannot be read yet: it tries again");
+                    self.note_unreadable();
+                }
+                Some(DISK_PAUSE)
+            }
+        }
+    }
+
+    /// Tells the others how many groups this node cannot offer.
+    fn note_unreadable(&self) {
+        self.control.note_unreadable(self.unreadable.len() + self.postponed.len());
+    }
+
+    /// The cluster is closed. The leader of the catalog goes last, so that all others hear of it.
+    async fn stop(self) {
+        tracing::info!("the cluster is closed; what this node holds is on disk");
+        pause_for(LAST_WORDS).await;
+        let until = self.control.now().after(LEADER_LAST);
+        while self.control.leads_others() && self.control.now() < until {
+            pause_for(STEP).await;
+        }
+        self.control.end(Phase::Stopping);
+    }
+
+    fn subject(&self, close: CloseId, group: GroupId, epoch: Epoch, seq: Seq) -> Option<Subject> {
+        let cluster = self.control.cluster_id()?;
+        Some(Subject { cluster, node: self.me.node, close, group, epoch, seq })
+    }
+}
+
+fn write_files(
+    home: &Home,
+    folder: &std::path::Path,
+    groups: Vec<(Subject, Frozen)>,
+) -> Result<Vec<Held>, Failure> {
+    make_directory(folder)?;
+    let key: Zeroizing<[u8; 32]> = home.catalog_key()?;
+    let mut holds = Vec::with_capacity(groups.len());
+    for (subject, frozen) in groups {
+        let mut writer = Writer::new(folder, &key, &subject)?;
+        frozen.for_each_page(|array, shard, index, run| {
+            let digests = run.digests();
+            let Some((digest, _)) = digests.split_first_chunk::<32>() else { return Ok(()) };
+            let bytes: Vec<u8> = run.slices().flatten().copied().collect();
+            writer.put(&Page { array, shard, index, digest: *digest, bytes: &bytes })
+        })?;
+        let bytes = writer.finish()?;
+        let Subject { group, epoch, seq, .. } = subject;
+        holds.push(Held { group, epoch, seq, bytes, at: epoch });
+    }
+    file::sync_folder(folder)?;
+    Ok(holds)
+}
+
+fn read_file(
+    home: &Home,
+    folder: &std::path::Path,
+    subject: &Subject,
+    at: Epoch,
+    data: &DataPlane,
+) -> Result<(), Failure> {
+    let key = home.catalog_key()?;
+    let mut pages = data.begin_put_back(subject.group)?;
+    file::read(folder, &key, subject, |page| {
+        pages.take(&data.arrays, page.array, page.shard, page.index, page.bytes)
+    })?;
+    data.put_back(pages, at)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| {
+        Err(Failure::new(ErrorCode::Internal, format!("a disk task ended: {ended}")))
+    })
+}
