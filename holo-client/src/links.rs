@@ -52,6 +52,17 @@ impl Links {
         self.dialer.endpoint.close().await;
     }
 
+    /// # Errors
+    ///
+    /// [`ErrorCode::InvalidArgument`] once they are closed.
+    pub(crate) fn check_open(&self) -> Result<(), Failure> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Failure::new(ErrorCode::InvalidArgument, "the cluster is closed")
+                .help("connect again"));
+        }
+        Ok(())
+    }
+
     /// The open connection to a node whose key is known, or a new one. Those who need the same node at the same time
     /// share one handshake and what comes of it.
     ///
@@ -64,10 +75,7 @@ impl Links {
         address: &str,
         deadline: Deadline,
     ) -> Result<Connection, Failure> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(Failure::new(ErrorCode::InvalidArgument, "the cluster is closed")
-                .help("connect again"));
-        }
+        self.check_open()?;
         let dialing = match self.begin(node, address) {
             Begun::Open(open) => return Ok(open),
             Begun::Dialing(dialing) => dialing,

@@ -324,6 +324,10 @@ impl Session {
         failure: Failure,
         deadline: Deadline,
     ) -> Result<(), Failure> {
+        // A view that never comes must not be waited for.
+        if let Err(closed) = self.links.check_open() {
+            return Err(attempts.conclude(closed));
+        }
         match attempts.after(&failure, deadline.remaining()) {
             Next::GiveUp => Err(attempts.conclude(failure)),
             Next::Again { pause, refresh } => {
