@@ -53,8 +53,10 @@ pub(crate) async fn run(references: &References, rows: &mut Vec<Row>) -> Result<
 
     order(&cluster, NodeOrderKind::Undrain).await?;
     until(&cluster, "n3 in use again", |report| {
-        let used = |node: &holo_core::wire::NodeReport| node.primaries + node.backups > 0;
-        whole(report, NODES) && report.nodes.iter().all(used)
+        let settled = |node: &holo_core::wire::NodeReport| {
+            node.targets > 0 && node.primaries + node.backups == node.targets
+        };
+        whole(report, NODES) && report.nodes.iter().all(settled)
     })
     .await?;
     let bytes = cluster.plan_drain("n3").await?.bytes_left;
