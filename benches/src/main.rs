@@ -4,6 +4,8 @@
 //! and, with `--json FILE`, the same figures for machines. Figures of one run are comparable with each other; those of
 //! different runs on shared machines are not.
 
+mod catalog;
+mod idle;
 mod lab;
 mod placement;
 mod recovery;
@@ -49,6 +51,9 @@ struct Args {
     /// Only this; may be given several times. All but placement when it is not given.
     #[arg(long, value_name = "PART")]
     only: Vec<Part>,
+    /// For this program itself: measures a catalog in this folder and prints the figures.
+    #[arg(long, value_name = "DIR", hide = true)]
+    catalog_in: Option<PathBuf>,
 }
 
 /// Parts that can be measured by themselves.
@@ -62,6 +67,12 @@ enum Part {
     Repair,
     /// kill -9 under load.
     Recovery,
+    /// Nodes that hold groups of two classes and have nothing to do.
+    Idle,
+    /// Memory and plans of the catalog of a large cluster.
+    Catalog,
+    /// Balance and movement of placement to 10,000 nodes.
+    Placement,
 }
 
 impl Args {
@@ -80,6 +91,10 @@ struct Report<'a> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
+    if let Some(folder) = args.catalog_in {
+        print(&catalog::measure(folder).await?);
+        return Ok(());
+    }
     say("measuring what the machine can do ...");
     let references = References::measure(usize::try_from(args.elems)?)?;
     let mut rows = vec![memcpy_row(&references)];
@@ -100,7 +115,15 @@ async fn main() -> Result<()> {
         say("kill -9 under load ...");
         recovery::run(args.kills, &mut rows).await?;
     }
-    if args.placement {
+    if args.asks_for(Part::Idle) {
+        say("idle with arrays ...");
+        idle::run(args.idle, &mut rows).await?;
+    }
+    if args.asks_for(Part::Catalog) {
+        say("a large catalog ...");
+        catalog::run(&mut rows)?;
+    }
+    if args.placement || args.only.contains(&Part::Placement) {
         say("placement ...");
         rows.extend(placement::run());
     }

@@ -196,20 +196,28 @@ pub(crate) async fn calls(
 ///
 /// Those of the cluster.
 pub(crate) async fn idle(cluster: &Cluster, seconds: u64, rows: &mut Vec<Row>) -> Result<()> {
+    idle_share(cluster, seconds, "3 idle nodes without arrays", rows).await
+}
+
+/// Leaves the nodes alone and asks them what that cost.
+///
+/// # Errors
+///
+/// When one does not answer.
+pub(crate) async fn idle_share(
+    cluster: &Cluster,
+    seconds: u64,
+    what: &str,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
     let before = usage(cluster).await?;
     let watch = Stopwatch::start();
     pause_ms(seconds * 1000).await;
     let after = usage(cluster).await?;
     let share = (after.0 - before.0) / 1e3 / watch.seconds() * 100.0;
-    rows.push(less("idle CPU of 3 nodes", share, "% of a core", "", 0.0, 2.0));
-    rows.push(less(
-        "resident memory of 3 idle nodes",
-        after.1 / f64::from(1 << 20),
-        "MiB",
-        "",
-        0.0,
-        200.0,
-    ));
+    rows.push(less(&format!("{what}: CPU"), share, "% of a core", "", 0.0, 2.0));
+    let resident = after.1 / f64::from(1 << 20);
+    rows.push(less(&format!("{what}: resident memory"), resident, "MiB", "", 0.0, 200.0));
     Ok(())
 }
 

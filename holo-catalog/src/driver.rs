@@ -90,7 +90,7 @@ impl<S: ReplicatedState> Catalog<S> {
         store.run(restore).await?;
 
         let contacts = Arc::new(Contacts::default());
-        let peers = Peers { transport, contacts: Arc::clone(&contacts), pause: timers.heartbeat };
+        let peers = Peers { me, transport, contacts: Arc::clone(&contacts), timers };
         let machine = Machine { cell: Arc::clone(&cell), store: Arc::clone(&store) };
         let log = LogStore(Arc::clone(&store));
         let raft = Raft::new(me, Arc::new(config), peers, log, machine).await;

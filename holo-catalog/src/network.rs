@@ -19,6 +19,7 @@ use prost::Message;
 
 use crate::appends::Appends;
 use crate::contacts::Contacts;
+use crate::options::Timers;
 use crate::raft::{AppendReply, AppendRequest, Snapshot, TypeConfig, Vote, VoteReply, VoteRequest};
 use crate::wire::convert::{malformed, needed};
 use crate::wire::{
@@ -37,10 +38,10 @@ type RpcError = RPCError<VoterId, EmptyNode, RaftError<VoterId>>;
 /// All other voters.
 #[derive(Clone)]
 pub(crate) struct Peers {
+    pub(crate) me: VoterId,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) contacts: Arc<Contacts>,
-    /// How long a voter that did not answer is left alone.
-    pub(crate) pause: Duration,
+    pub(crate) timers: Timers,
 }
 
 /// One other voter.
@@ -163,6 +164,10 @@ impl RaftNetwork<TypeConfig> for Peer {
         rpc: AppendRequest,
         option: RPCOption,
     ) -> Result<AppendReply, RpcError> {
+        if !self.peers.contacts.may_lead(self.peers.me, self.to, &self.peers.timers) {
+            let message = "no majority answers: this voter lets the others find a leader";
+            return Err(Unreachable::new(&Failure::new(ErrorCode::NoQuorum, message)).into());
+        }
         match self.append(&rpc, option.hard_ttl()).await {
             Ok(reply) => Ok(reply),
             Err(failure) if failure.code == ErrorCode::TooLarge && rpc.entries.len() > 1 => {
@@ -197,7 +202,8 @@ impl RaftNetwork<TypeConfig> for Peer {
     }
 
     fn backoff(&self) -> Backoff {
-        Backoff::new(std::iter::repeat(self.peers.pause))
+        // A voter that did not answer is left alone as long as from one heartbeat to the next.
+        Backoff::new(std::iter::repeat(self.peers.timers.heartbeat))
     }
 }
 

@@ -84,6 +84,12 @@ impl Timers {
     pub(crate) fn answering_window(&self) -> Duration {
         self.election_max * 2
     }
+
+    /// How long a leader that no majority answers leaves a voter alone. Others stand for election at the latest when
+    /// two `election_max` have passed since they heard of a leader; another one is for the election itself.
+    pub(crate) fn unheard_pause(&self) -> Duration {
+        self.election_max * 3
+    }
 }
 
 /// When the log is folded into a snapshot. Whichever comes first.

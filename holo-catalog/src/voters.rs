@@ -150,11 +150,15 @@ impl<S: ReplicatedState> Follower<S> {
     pub(crate) async fn run(self) {
         let mut metrics = self.raft.server_metrics();
         loop {
-            let standing = standing(&metrics.borrow_and_update());
+            let (standing, sets) = {
+                let metrics = metrics.borrow_and_update();
+                let sets = metrics.membership_config.membership().get_joint_config().clone();
+                (standing(&metrics), sets)
+            };
             let leads = standing.leader == Some(self.me);
             let half_way = standing.changing && leads;
             let teaches = !standing.changing && !standing.learners.is_empty() && leads;
-            self.publish(standing);
+            self.publish(standing, sets);
             let changed = tokio::select! {
                 changed = metrics.changed() => changed,
                 () = self.cell.fold.notified() => {
@@ -173,9 +177,9 @@ impl<S: ReplicatedState> Follower<S> {
         self.end();
     }
 
-    fn publish(&self, standing: Standing) {
+    fn publish(&self, standing: Standing, sets: Vec<BTreeSet<VoterId>>) {
         let members = standing.voters.union(&standing.learners).copied().collect();
-        self.contacts.keep(&members);
+        self.contacts.follow(sets, &members);
         self.standing.send_if_modified(|published| {
             if *published == standing {
                 return false;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use holo_client::{Cluster, ClusterView, MemberView};
 use holo_core::{ArrayDescriptor, ErrorCode, Failure, NodeId, PartitionId, ShardIndex};
+use serde::Serialize;
 
 /// Shards of an array that are looked up one by one; one with more counts as lying in every partition.
 const SHARDS_TRACED_MAX: u64 = 1 << 16;
@@ -101,6 +102,50 @@ fn lies_only_on(view: &ClusterView, array: &ArrayDescriptor, nodes: &BTreeSet<us
         return (0..view.partitions()).map(PartitionId).any(alone);
     }
     (0..shards).any(|shard| alone(view.partition_of(array, ShardIndex(shard))))
+}
+
+/// A node as `holo node ls` and `holo status` show it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) number: u32,
+    pub(crate) address: String,
+    pub(crate) zone: String,
+    pub(crate) weight: f64,
+    pub(crate) state: String,
+    pub(crate) up: bool,
+    pub(crate) primaries: u64,
+    pub(crate) backups: u64,
+}
+
+impl Row {
+    /// A member, with how many groups it is the primary and a backup of.
+    pub(crate) fn new(view: &MemberView, (primaries, backups): (u64, u64)) -> Self {
+        let member = &view.member;
+        Self {
+            name: member.name.clone(),
+            id: member.node.to_string(),
+            number: view.number.0,
+            address: member.address.clone(),
+            zone: member.zone.clone(),
+            weight: f64::from(member.weight_milli) / 1000.0,
+            state: view.state.clone(),
+            up: view.up,
+            primaries,
+            backups,
+        }
+    }
+
+    /// The start of its id.
+    pub(crate) fn short_id(&self) -> String {
+        self.id.chars().take(8).collect()
+    }
+
+    /// Its zone, or `-`.
+    pub(crate) fn shown_zone(&self) -> String {
+        if self.zone.is_empty() { "-".to_owned() } else { self.zone.clone() }
+    }
 }
 
 /// `demo/a, demo/b and 3 more`.

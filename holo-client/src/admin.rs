@@ -5,8 +5,9 @@ use std::path::Path;
 
 use holo_core::wire::{
     AdminAction, AdminReply, AdminRequest, AdminResult, CloseOrder, CloseReport, ClusterReport,
-    DrainReport, Empty, Kind, LossReport, NodeOrder, NodeRef, PrincipalBody, PrincipalRef,
-    RingOrder, RingReport, SettingsBody, TicketBody, TicketList, TicketOrder, TicketRef,
+    DrainReport, Empty, Kind, LossOrder, LossReport, NodeOrder, NodeRef, PrincipalBody,
+    PrincipalRef, RingOrder, RingReport, SettingsBody, TicketBody, TicketList, TicketOrder,
+    TicketRef,
 };
 use holo_core::{ErrorCode, PublicKey};
 
@@ -134,16 +135,24 @@ impl Cluster {
         }
     }
 
-    /// Gives up the data of all groups that have lost their last copy: they start again, empty.
+    /// What is lost because its last copy has died, and what only waits for nodes that may come back.
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::OutOfCapacity`] while no node is there to hold them.
-    pub async fn accept_loss(&self) -> Result<LossReport> {
-        match self.admin(Effect::Whole, AdminAction::AcceptLoss(Empty {})).await? {
-            Some(AdminResult::Loss(loss)) => Ok(loss),
-            _ => Err(unexpected("no losses")),
-        }
+    /// As all of them.
+    pub async fn plan_loss(&self) -> Result<LossReport> {
+        loss(self.admin(Effect::Read, AdminAction::PlanLoss(Empty {})).await?)
+    }
+
+    /// Gives up the data of the groups that [`Self::plan_loss`] has shown as lost: they start again, empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::Conflict`] when nothing is lost, or something else by now; [`ErrorCode::OutOfCapacity`] while no node
+    /// is there to hold them.
+    pub async fn accept_loss(&self, plan: &LossReport) -> Result<LossReport> {
+        let order = LossOrder { mark: plan.mark.clone() };
+        loss(self.admin(Effect::Whole, AdminAction::AcceptLoss(order)).await?)
     }
 
     /// Begins to stop the whole cluster: its nodes take no writes, write down what they hold and end. Started again, they
@@ -251,6 +260,13 @@ fn ring(result: Option<AdminResult>) -> Result<RingReport> {
     match result {
         Some(AdminResult::Ring(ring)) => Ok(ring),
         _ => Err(unexpected("no ring")),
+    }
+}
+
+fn loss(result: Option<AdminResult>) -> Result<LossReport> {
+    match result {
+        Some(AdminResult::Loss(loss)) => Ok(loss),
+        _ => Err(unexpected("no losses")),
     }
 }
 

@@ -56,6 +56,7 @@ mod strided;
 mod task;
 mod transfer;
 mod typed;
+mod verify;
 mod views;
 mod windows;
 
@@ -71,6 +72,7 @@ pub use progress::{Progress, Unwatched};
 pub use run::{Device, NodeRun, RunReport};
 pub use task::{CallReport, Task};
 pub use typed::SharedArray;
+pub use verify::{ComparedCopy, ComparedGroup, Verification};
 
 pub use holo_core::expr::Reduction;
 pub use holo_core::group::UpdateKind;

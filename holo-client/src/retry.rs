@@ -105,6 +105,10 @@ impl Attempts {
                 self.lost += 1;
                 (!self.one_node || self.lost < LOST_MAX, backoff, true)
             }
+            // Groups move: who was asked knows that it has passed, and the next view says where to.
+            ErrorCode::WrongNode if self.failures == 1 && told.is_none() => {
+                (!self.one_node, Duration::ZERO, true)
+            }
             ErrorCode::WrongNode
             | ErrorCode::ShuttingDown
             | ErrorCode::DeadlineExceeded

@@ -1,6 +1,7 @@
 //! Names of things: one newtype per kind, so that no two can be mixed up.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::{ErrorCode, Failure, limits};
 
@@ -175,7 +176,7 @@ impl fmt::Display for Role {
 
 /// A valid array name: 1 to 200 bytes of `a-z A-Z 0-9 _ . -` in segments parted by `/`, none of them empty or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ArrayName(String);
+pub struct ArrayName(Arc<str>);
 
 impl ArrayName {
     /// Checks a name.
@@ -197,7 +198,7 @@ impl ArrayName {
         if text.split('/').any(|segment| segment.is_empty() || segment == "." || segment == "..") {
             return refuse("a segment between slashes is empty, '.' or '..'");
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The name.

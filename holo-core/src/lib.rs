@@ -52,8 +52,7 @@ pub use ids::{
 };
 pub use layout::{ArrayLayout, PAGE_BYTES, Place, ShardRun};
 pub use nearest::nearest;
-pub use placement::{Member, Membership, PlacementTable};
-
+pub use placement::{Member, PlacementTable};
 pub use selection::{AxisIndex, Selection, Slice};
 pub use shape::Shape;
 pub use ticket::JoinTicket;

@@ -121,6 +121,8 @@ pub const HOST_GROUPS_MAX: usize = 65_536;
 pub const HOST_PEERS_MAX: usize = 4_096;
 /// Commits named in one beat.
 pub const BEAT_COMMITS_MAX: usize = 4_096;
+/// Groups that one question about their contents names, and that one answer tells of.
+pub const DIGEST_GROUPS_MAX: usize = 1024;
 /// Bytes of the catalog's proof of one config.
 pub const CONFIG_PROOF_BYTES_MAX: usize = 4 << 10;
 

@@ -20,6 +20,8 @@ const PAGE: u64 = PAGE_BYTES as u64;
 /// Idle frames that [`Arena::trim`] leaves in memory: 64 MiB, or an eighth of a budget smaller than 512 MiB.
 const IDLE_FRAMES_FLOOR: u64 = (64 << 20) / PAGE;
 
+/// So many frames that are written soon are brought into memory at once: a fault for each first touch costs more.
+const POPULATE_FRAMES_MIN: usize = 4;
 /// Frames that [`Arena::prefault`] asks the system for at a time, so that allocation goes on meanwhile.
 const PREFAULT_FRAMES: u64 = EXTENT_FRAMES as u64;
 
@@ -96,8 +98,15 @@ impl Arena {
 
     /// `count` frames of unspecified contents, or none at all.
     pub(crate) fn allocate_many(self: &Arc<Self>, count: usize) -> Result<Vec<FrameMut>, MemError> {
-        let taken = self.take(count)?;
-        Ok(taken.into_iter().map(|taken| FrameMut::new(taken.slot, Arc::clone(self))).collect())
+        let mut slots: Vec<Slot> = Vec::with_capacity(count);
+        let (cold, warm): (Vec<Taken>, Vec<Taken>) =
+            self.take(count)?.into_iter().partition(|taken| taken.zero);
+        slots.extend(cold.into_iter().map(|taken| taken.slot));
+        if slots.len() >= POPULATE_FRAMES_MIN {
+            map::populate(&mut slots);
+        }
+        slots.extend(warm.into_iter().map(|taken| taken.slot));
+        Ok(slots.into_iter().map(|slot| FrameMut::new(slot, Arc::clone(self))).collect())
     }
 
     /// What the arena holds at this moment.

@@ -52,7 +52,7 @@ impl Shard {
         &self.arena
     }
 
-    /// Frames that its pages hold.
+    /// Pages that have a frame; pages that were filled alike share one.
     pub fn used_frames(&self) -> u64 {
         self.pages.read().iter().flatten().count() as u64
     }
@@ -163,6 +163,33 @@ impl Shard {
         let replaced = payload.show_in(&mut self.pages.write())?;
         drop(replaced);
         Ok(())
+    }
+
+    /// Repeats `pattern` over a range. All its whole pages show one frame until somebody writes to them, so the size
+    /// of the range costs no bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shard::write`].
+    ///
+    /// # Panics
+    ///
+    /// When a page is no multiple of the pattern, or the offset none.
+    pub fn fill(&self, offset: u64, len: u64, pattern: &[u8]) -> Result<(), MemError> {
+        let size = pattern.len();
+        let fits =
+            size > 0 && PAGE_BYTES.is_multiple_of(size) && offset.is_multiple_of(size as u64);
+        assert!(fits, "a pattern of {size} bytes from {offset} on");
+        let span = Span::new(self.bytes, offset, len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let mut page = self.arena.allocate()?;
+        for part in page.chunks_exact_mut(size) {
+            part.copy_from_slice(pattern);
+        }
+        let frames = std::iter::repeat_n(page.freeze(), span.pages().len());
+        self.publish_payload(&Payload::new(Arc::clone(&self.arena), self.bytes, span, frames))
     }
 
     /// Makes everything zero again and gives the frames back.

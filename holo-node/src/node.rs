@@ -1,10 +1,11 @@
 //! Composition: from a config to a node that answers.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use futures_util::future::{OptionFuture, join};
 use holo_core::replication::ReplicaId;
 use holo_core::wire::NodeLoad;
 use holo_core::{ErrorCode, Failure, NodeId, Role};
@@ -19,13 +20,22 @@ use crate::config::Config;
 use crate::control::{Control, Phase};
 use crate::data::{Arrays, DataPlane};
 use crate::hold;
+use crate::home::Home;
+use crate::links::pause_for;
 use crate::process;
 use crate::service::NodeService;
+use crate::workers::blocking;
 
 /// How long a certificate of a connection is good for.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long a GPU may take for one shard before its process is killed.
 const GPU_WATCHDOG: Duration = Duration::from_secs(60);
+/// How long a node that starts waits for the end of the process that ran it before, and how often it looks.
+const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(20);
+const PREDECESSOR_LOOK: Duration = Duration::from_millis(50);
+
+/// How long a node that stops writes down what its next life need not copy.
+const LEAVE_BEHIND_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often idle memory is looked at.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,6 +68,7 @@ impl Node {
             let message = format!("identity {}: it is of a {}", file.display(), identity.role());
             return Err(Failure::new(ErrorCode::ConfigInvalid, message));
         }
+        await_predecessor(&config, &clock).await;
         let me = NodeId(identity.key());
         let name = config.name.clone();
         let mut options = EndpointOptions::new(config.listen, identity);
@@ -83,6 +94,7 @@ impl Node {
             Ok(endpoint) => endpoint,
             Err(error) => {
                 control.stop().await;
+                control.leave_directory();
                 return Err(error.into());
             }
         };
@@ -148,6 +160,41 @@ impl Node {
         self.service.control.stop().await;
         *self.service.endpoint.lock() = None;
         self.endpoint.close().await;
+        self.leave_behind().await;
+    }
+
+    /// Writes what this node held down for its next life. Its peers know that it is gone: nobody waits for it. Dropping
+    /// this ends it with the page that is being written.
+    async fn leave_behind(&self) {
+        if self.service.control.is_over() {
+            return;
+        }
+        let Some(data) = self.service.data.get() else { return };
+        let Some(kept) = data.kept().cloned() else { return };
+        let groups = data.leave_behind();
+        if groups.is_empty() {
+            return;
+        }
+        let (all, clock) = (groups.len(), self.service.clock.clone());
+        let until = clock.now().after(LEAVE_BEHIND_WITHIN);
+        let wanted = Arc::new(());
+        let still_wanted = Arc::downgrade(&wanted);
+        let goes_on = move || still_wanted.strong_count() > 0 && clock.now() < until;
+        let written = blocking(move || kept.write(groups, goes_on)).await;
+        drop(wanted);
+        match written {
+            Ok((count, bytes)) => {
+                tracing::info!(
+                    groups = count,
+                    of = all,
+                    bytes,
+                    "kept for when this node starts again"
+                );
+            }
+            Err(failure) => {
+                tracing::warn!(code = %failure.code, message = %failure.message, "what this node held is not kept; all of it is copied when it starts again");
+            }
+        }
     }
 }
 
@@ -159,6 +206,27 @@ impl Drop for Node {
         }
         self.service.control.let_go();
         *self.service.endpoint.lock() = None;
+        self.service.control.leave_directory();
+    }
+}
+
+/// Waits for the process that ran this node before: one that was told to stop takes some seconds to take leave of its
+/// peers. One that does not stop is an error later, as is a port that is somebody else's.
+async fn await_predecessor(config: &Config, clock: &Clock) {
+    let home = Home::at(&config.home);
+    let is_in_the_way = || {
+        let locked = home.lock().is_err_and(|failure| failure.code == ErrorCode::Conflict);
+        let bound = UdpSocket::bind(config.listen)
+            .is_err_and(|source| source.kind() == std::io::ErrorKind::AddrInUse);
+        locked || bound
+    };
+    if !is_in_the_way() {
+        return;
+    }
+    tracing::info!(home = %config.home.display(), listen = %config.listen, "waits for another process to leave the directory or the port");
+    let until = clock.now().after(PREDECESSOR_PATIENCE);
+    while is_in_the_way() && clock.now() < until {
+        pause_for(PREDECESSOR_LOOK).await;
     }
 }
 
@@ -169,7 +237,8 @@ async fn begin_data(service: Arc<NodeService>, memory_bytes: u64) {
             let Some(data) = service.data.get().cloned() else { return };
             let control = Arc::clone(&service.control);
             drop(service);
-            hold::keep(control, data, me).await;
+            let expiring = data.kept().cloned().map(hold::Kept::expire);
+            join(hold::keep(control, data, me), OptionFuture::from(expiring)).await;
         }
         Ok(None) => {}
         Err(failure) => service.control.end(Phase::Over(failure)),
@@ -194,6 +263,9 @@ async fn try_begin_data(
     )?;
     if service.data.set(Arc::clone(&data)).is_err() {
         return Err(Failure::new(ErrorCode::Internal, "there is a data plane already"));
+    }
+    if let Some(cluster) = control.cluster_id().filter(|_| !control.config.temporary) {
+        data.set_kept(hold::Kept::new(Home::at(&control.config.home), cluster, me.node));
     }
     let (data, clock) = (Arc::downgrade(&data), service.clock.clone());
     let of_load = Weak::clone(&data);

@@ -1,11 +1,10 @@
 //! Where the two halves of a node meet: the control plane knows the catalog and the links, the data plane holds
 //! shards and replicates them. Neither looks inside the other.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use holo_core::catalog::CloseId;
+use holo_core::catalog::Intake;
 use holo_core::placement::ClusterView;
 use holo_core::replication::{ConfigClaim, GroupId, NodeNumber, Proposal, ReplicaId};
 use holo_core::{ArrayDescriptor, ArrayId, Epoch, Policy, PublicKey};
@@ -49,16 +48,4 @@ pub(crate) struct News {
     pub(crate) sessions_below: Option<u64>,
     /// What may be written, when that changed.
     pub(crate) intake: Option<Intake>,
-}
-
-/// What may be written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Intake {
-    /// Everything.
-    #[default]
-    Open,
-    /// Nothing: the whole cluster is about to stop, or has.
-    Closing(CloseId),
-    /// All but these groups, which come back from disk.
-    Reopening(Arc<BTreeSet<GroupId>>),
 }

@@ -1,4 +1,4 @@
-//! Threads that run kernels, apart from the threads that serve the network.
+//! Threads for what takes long, apart from the threads that serve the network.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -75,6 +75,22 @@ impl Drop for Workers {
             }
         }
     }
+}
+
+/// Runs what takes long, a disk or hashes, on a thread that serves nobody meanwhile.
+///
+/// # Errors
+///
+/// Those of the work; [`ErrorCode::Internal`] when it panicked.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| {
+        Err(Failure::new(
+            ErrorCode::Internal,
+            format!("work on a thread of its own ended: {ended}"),
+        ))
+    })
 }
 
 fn spawn(index: usize, jobs: Receiver<Job>) -> Result<JoinHandle<()>, Failure> {

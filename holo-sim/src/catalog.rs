@@ -3,11 +3,13 @@
 //! Answers come late or not at all, an election leaves a gap, and followers tell old news. What is behind that, the
 //! Raft of the product, is tested elsewhere.
 
+mod closing;
+
 use std::sync::Arc;
 
 use holo_core::catalog::{
-    Answer, Authority, BootId, Command, Liveness, NodeChange, NodeState, Operation, Registration,
-    TableUpdate, TargetTable,
+    Answer, Authority, BootId, CatalogState, Command, Liveness, NodeChange, NodeState, Operation,
+    Registration, TableUpdate, TargetTable,
 };
 use holo_core::replication::{
     ConfigChange, ConfigClaim, GroupConfig, GroupId, Mutant, Proposal, ReplicaId, SessionId,
@@ -17,6 +19,7 @@ use holo_core::{Epoch, TableVersion, UnixMillis};
 use crate::brief;
 use crate::env::{Env, node_index, node_number};
 use crate::founding;
+use crate::mutant::Plant;
 use crate::network::{End, MILLISECOND, NODES_MAX};
 use crate::packet::{FromCatalog, Packet, ToCatalog};
 use crate::queue::Time;
@@ -41,6 +44,8 @@ pub(crate) enum News {
     Targets(Vec<(GroupId, Vec<ReplicaId>)>),
     /// Sessions below this one are over.
     Expired(SessionId),
+    /// All of the catalog, since the first close of the cluster.
+    Copy(Arc<CatalogState>),
 }
 
 impl News {
@@ -50,7 +55,8 @@ impl News {
             (Self::Config { group, .. }, Self::Config { group: of, .. }) => group == of,
             (Self::Living(_), Self::Living(_))
             | (Self::Targets(_), Self::Targets(_))
-            | (Self::Expired(_), Self::Expired(_)) => true,
+            | (Self::Expired(_), Self::Expired(_))
+            | (Self::Copy(_), Self::Copy(_)) => true,
             _ => false,
         }
     }
@@ -59,7 +65,7 @@ impl News {
 /// The catalog.
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    state: holo_core::catalog::CatalogState,
+    state: CatalogState,
     index: u64,
     feed: Vec<News>,
     /// When each of the news was made.
@@ -78,13 +84,17 @@ pub(crate) struct Catalog {
     living: Vec<ReplicaId>,
     /// Wanted holders as last told.
     wanted: Vec<(GroupId, Vec<ReplicaId>)>,
+    /// There was a close of the cluster: nodes follow all of the catalog.
+    has_closed: bool,
+    /// Since when the leader sees a closed cluster come back.
+    reopening_since: Option<Time>,
 }
 
 impl Catalog {
     /// A cluster of the scenario's members with all its groups; `env` gets the groups.
     pub(crate) fn found(env: &mut Env) -> Self {
         let mut catalog = Self {
-            state: holo_core::catalog::CatalogState::new(),
+            state: CatalogState::new(),
             index: 0,
             feed: Vec::with_capacity(64),
             times: Vec::with_capacity(64),
@@ -95,6 +105,8 @@ impl Catalog {
             planned_for: 0,
             living: Vec::new(),
             wanted: Vec::new(),
+            has_closed: false,
+            reopening_since: None,
         };
         let nodes = env.scenario.members + env.scenario.spares;
         let bits = env.scenario.partition_bits;
@@ -148,7 +160,7 @@ impl Catalog {
             News::Config { group: of, claim } => {
                 *of == group && claim.config.role_of(replica).is_some()
             }
-            News::Living(_) | News::Targets(_) | News::Expired(_) => false,
+            News::Living(_) | News::Targets(_) | News::Expired(_) | News::Copy(_) => false,
         })
     }
 
@@ -190,6 +202,14 @@ impl Catalog {
                 }
                 self.answer(env, node, known);
             }
+            ToCatalog::Hold { by, close, held } => {
+                let hold = Operation::Hold { close, reporter: by, holds: vec![held] };
+                self.tell_refusal(env, by, hold);
+            }
+            ToCatalog::Reopen { by, close, held } => {
+                let reopen = Operation::Reopen { close, reporter: by, holds: vec![held] };
+                self.tell_refusal(env, by, reopen);
+            }
         }
     }
 
@@ -216,6 +236,7 @@ impl Catalog {
         for node in emptied {
             self.perform(env, leader, Operation::FinishDrain { node });
         }
+        self.tend_close(env);
         if self.planned_for != self.eligible() {
             self.plan(env);
         }
@@ -229,6 +250,9 @@ impl Catalog {
 
     /// Makes another of each group's holders the first.
     pub(crate) fn lead(&mut self, env: &mut Env) {
+        if self.state.close().is_some() {
+            return;
+        }
         let tables = self.state.targets().iter().map(|(replicas, table)| {
             let mut holders = table.all_holders().to_vec();
             for set in holders.chunks_exact_mut(usize::from(table.copies())) {
@@ -332,6 +356,12 @@ impl Catalog {
         let answer = self.state.apply(self.index, Command { at, by, operation });
         let Some(changes) = self.state.changes_since(before) else { return answer };
         let known = self.feed.len();
+        let is_news = changes.touches_close()
+            || !changes.nodes().is_empty()
+            || changes.groups().iter().next().is_some();
+        if self.has_closed && is_news {
+            self.tell(env, News::Copy(Arc::new(self.state.clone())));
+        }
         if !changes.nodes().is_empty() {
             self.tell_nodes(env);
         }
@@ -343,7 +373,9 @@ impl Catalog {
         if self.state.table_version() != table || !changes.nodes().is_empty() {
             self.tell_targets(env);
         }
-        if let Some(below) = changes.sessions_expired_below().filter(|below| *below > 0) {
+        let outlive = env.plant == Plant::SessionsOutliveClose && self.is_finished();
+        let below = changes.sessions_expired_below().filter(|below| *below > 0 && !outlive);
+        if let Some(below) = below {
             self.tell(env, News::Expired(SessionId(below)));
         }
         if self.feed.len() > known && env.now > 0 {
@@ -374,9 +406,17 @@ impl Catalog {
         env.say(|| format!("catalog: group {group} {}", brief::Config(&config)));
         env.touch(group);
         env.leaders[group] = node_index(config.primary);
+        if last.lost && !config.lost {
+            env.watch.begin_again(group, config.epoch);
+            env.reopened.push(group);
+        }
         let claim = claim(env, config);
         self.configs[group] = claim.clone();
         self.tell(env, News::Config { group, claim });
+    }
+
+    fn is_finished(&self) -> bool {
+        self.state.close().is_some_and(|close| close.finished)
     }
 
     fn is_present(&self, replica: ReplicaId) -> bool {
@@ -432,6 +472,10 @@ impl Catalog {
     /// Places every group anew over the nodes that may hold it: those with the highest random weight, from different
     /// zones as far as there are some.
     fn plan(&mut self, env: &mut Env) {
+        if self.state.close().is_some() {
+            // Nothing moves before everything is back.
+            return;
+        }
         self.planned_for = self.eligible();
         let nodes: Vec<usize> =
             (0..NODES_MAX).filter(|node| self.planned_for >> node & 1 == 1).collect();
@@ -508,7 +552,6 @@ fn registration(node: usize, boot: u64) -> Operation {
         boot: BootId(id),
         agent: String::new(),
         address: String::new(),
-        resumes: None,
         after: None,
     })
 }

@@ -23,6 +23,7 @@ pub(crate) fn of_event(event: &Event) -> u64 {
         Event::Poll { node, .. } => 0x700 + *node as u64,
         Event::Room { node } => 0x800 + *node as u64,
         Event::Heal => 0x900,
+        Event::Close => 0xC00,
         Event::Crash { node } => 0xB00 + *node as u64,
         Event::Look => 0xA00,
     }
@@ -63,6 +64,8 @@ fn of_packet(packet: &Packet) -> u64 {
             ToCatalog::Register { boot, .. } => mix(boot ^ 9),
             ToCatalog::Propose(proposal) => mix(proposal.epoch.0 ^ 10),
             ToCatalog::Poll { known, .. } => mix(*known as u64 ^ 11),
+            ToCatalog::Hold { held, .. } => mix(held.epoch.0 << 32 ^ held.seq.0 ^ 15),
+            ToCatalog::Reopen { held, .. } => mix(held.at.0 << 32 ^ held.seq.0 ^ 16),
         },
         Packet::FromCatalog(message) => match message {
             FromCatalog::Registered { boot, .. } => mix(boot ^ 12),

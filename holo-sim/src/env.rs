@@ -1,5 +1,6 @@
 //! What every part of a run shares: time, the queue, the network, the log and the checks.
 
+use holo_core::catalog::{CloseId, GroupHold};
 use holo_core::replication::{GroupId, NodeNumber, ReplicaId};
 
 use crate::history::History;
@@ -52,6 +53,24 @@ pub(crate) struct Env {
     pub(crate) leaders: Vec<usize>,
     /// The next unused session.
     pub(crate) next_session: u64,
+    /// Boxes that messages have left: there are as many messages under way as events, and new ones all the time.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    pub(crate) envelopes: Vec<Box<Packet>>,
+    /// What a close that was just finished counts as held.
+    pub(crate) held: Vec<HeldGroup>,
+    /// Groups that have just started again from disk.
+    pub(crate) reopened: Vec<usize>,
+}
+
+/// A group that the catalog takes to be on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldGroup {
+    /// Index of the group.
+    pub(crate) group: usize,
+    /// For which close.
+    pub(crate) close: CloseId,
+    /// Who has it.
+    pub(crate) hold: GroupHold,
 }
 
 /// A write that a node has just called done.
@@ -85,10 +104,29 @@ impl Env {
             self.say(|| format!("{} -> {} lost", Name(from), Name(to)));
             return;
         };
+        let packet = self.envelope(packet);
         if let Some(second) = arrivals.second {
             self.queue.push(second, Event::Deliver { from, to, packet: packet.clone() });
         }
         self.queue.push(first, Event::Deliver { from, to, packet });
+    }
+
+    /// Puts a message into a box of its own: one that another message has left, if there is any.
+    pub(crate) fn envelope(&mut self, packet: Packet) -> Box<Packet> {
+        match self.envelopes.pop() {
+            Some(mut envelope) => {
+                *envelope = packet;
+                envelope
+            }
+            None => Box::new(packet),
+        }
+    }
+
+    /// Takes a message out of its box.
+    pub(crate) fn open(&mut self, mut envelope: Box<Packet>) -> Packet {
+        let packet = std::mem::replace(&mut *envelope, Packet::NOTHING);
+        self.envelopes.push(envelope);
+        packet
     }
 
     /// How long after the faults the last thing goes well again.

@@ -103,7 +103,8 @@ impl World {
     pub(crate) fn end(&mut self, node: usize) {
         if let Some(life) = self.nodes[node].crash(&mut self.env) {
             let groups = self.env.groups.iter().enumerate();
-            let held = groups.filter_map(|(group, id)| {
+            let held = groups.filter(|(group, _)| !life.is_past(&self.env, *group));
+            let held = held.filter_map(|(group, id)| {
                 let summary = life.host().group_summary(*id)?;
                 Some(Buried { group, last: summary.held })
             });
@@ -114,6 +115,9 @@ impl World {
     fn holds_a_last_copy(&self, node: usize) -> bool {
         (0..self.catalog.groups()).any(|group| {
             let config = self.catalog.config(group);
+            if self.is_on_disk(group) {
+                return false;
+            }
             let is_here = |member: &ReplicaId| node_index(*member) == node;
             config.in_sync.iter().any(is_here)
                 && !config.in_sync.iter().any(|member| !is_here(member) && self.lives(*member))

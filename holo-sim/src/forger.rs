@@ -147,7 +147,7 @@ fn send(world: &mut World, from: ReplicaId, to: ReplicaId, message: Message) {
     world.env.say(|| format!("hostile {}", brief::Said(from, to, &message)));
     let at = world.env.now + world.rng.below(5 * MILLISECOND);
     let (end, sender) = (End::Node(node), End::Node(node_index(from).min(NODES_MAX - 1)));
-    let packet = Packet::Peer { from, to, message };
+    let packet = Box::new(Packet::Peer { from, to, message });
     world.env.queue.push(at, Event::Deliver { from: sender, to: end, packet });
 }
 

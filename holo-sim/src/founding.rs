@@ -11,10 +11,12 @@ pub(crate) const OPERATOR: Authority = Authority::Principal(OPERATOR_KEY);
 
 const OPERATOR_KEY: PublicKey = PublicKey([7; 32]);
 const TENANT: TenantId = TenantId(1);
+/// How long a group that came back from disk waits for nodes that are not there; longer than any lease.
+const REPAIR_DELAY_MS: u64 = 2_000;
 
 /// The first command: one node per zone entry, and 2^bits partitions.
 pub(crate) fn bootstrap(zones: &[u8], partition_bits: u8) -> Operation {
-    let verbs = [Verb::Role, Verb::Drain, Verb::Allocate, Verb::Config];
+    let verbs = [Verb::Role, Verb::Drain, Verb::Allocate, Verb::Config, Verb::Shutdown];
     let operator = Principal {
         key: OPERATOR_KEY,
         name: "operator".to_owned(),
@@ -27,7 +29,7 @@ pub(crate) fn bootstrap(zones: &[u8], partition_bits: u8) -> Operation {
         partition_bits,
         founders: zones.iter().enumerate().map(|(node, zone)| founder(node, *zone)).collect(),
         principals: vec![operator],
-        settings: Settings::default(),
+        settings: Settings { repair_delay_ms: REPAIR_DELAY_MS, ..Settings::default() },
     })
 }
 

@@ -25,6 +25,7 @@ mod catalog;
 mod client;
 mod clock;
 mod digest;
+mod disk;
 mod env;
 mod faults;
 mod forger;

@@ -12,30 +12,50 @@ pub enum Plant {
     Machine(Mutant),
     /// A driver's: a read looks at its gate only before it copies.
     ReadWithoutSecondLook,
+    /// A driver's: it says that a group is held before its file is synced.
+    HoldBeforeSync,
+    /// A driver's: what it wrote for an earlier close or epoch counts for this one.
+    ReuseOlderHold,
+    /// A driver's: a primary takes writes while the cluster stops.
+    WriteWhileClosing,
+    /// A driver's: a primary takes writes before a group that came back has its copies.
+    WriteWhileReopening,
+    /// The catalog's: sessions go on after a close.
+    SessionsOutliveClose,
 }
 
 impl Plant {
+    /// The bugs outside the machine, with what is wrong.
+    const SURROUNDINGS: [(Self, &str); 6] = [
+        (Self::ReadWithoutSecondLook, "driver looks at the read gate only before the copy"),
+        (Self::HoldBeforeSync, "a close counts on a file that is not synced"),
+        (Self::ReuseOlderHold, "a close counts on what was written for an earlier one"),
+        (Self::WriteWhileClosing, "writes taken while the cluster stops"),
+        (Self::WriteWhileReopening, "writes taken before a reopened group has its copies"),
+        (Self::SessionsOutliveClose, "sessions go on after a close"),
+    ];
+
     /// Every planted bug.
     pub fn all() -> impl Iterator<Item = Self> {
-        Mutant::ALL.iter().copied().map(Self::Machine).chain([Self::ReadWithoutSecondLook])
+        let surroundings = Self::SURROUNDINGS.iter().map(|(plant, _)| *plant);
+        Mutant::ALL.iter().copied().map(Self::Machine).chain(surroundings)
     }
 
     /// Its name, for people and for the command line.
     pub fn name(self) -> String {
         match self {
-            Self::None => "None".to_owned(),
             Self::Machine(mutant) => format!("{mutant:?}"),
-            Self::ReadWithoutSecondLook => "ReadWithoutSecondLook".to_owned(),
+            other => format!("{other:?}"),
         }
     }
 
     /// What is wrong, in a few words.
     pub fn title(self) -> &'static str {
-        match self {
-            Self::None => "the protocol as it should be",
-            Self::Machine(mutant) => mutant.title(),
-            Self::ReadWithoutSecondLook => "driver looks at the read gate only before the copy",
+        if let Self::Machine(mutant) = self {
+            return mutant.title();
         }
+        let known = Self::SURROUNDINGS.iter().find(|(plant, _)| *plant == self);
+        known.map_or("the protocol as it should be", |(_, title)| title)
     }
 
     /// The bug with a name.
@@ -45,10 +65,7 @@ impl Plant {
     }
 
     pub(crate) fn machine(self) -> Mutant {
-        match self {
-            Self::Machine(mutant) => mutant,
-            Self::None | Self::ReadWithoutSecondLook => Mutant::None,
-        }
+        if let Self::Machine(mutant) = self { mutant } else { Mutant::None }
     }
 
     pub(crate) fn is(self, mutant: Mutant) -> bool {

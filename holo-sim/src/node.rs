@@ -6,11 +6,13 @@ use holo_core::replication::{Host, Input, ReplicaId};
 
 use crate::catalog::News;
 use crate::clock::NodeClock;
+use crate::disk::Disk;
 use crate::env::{Env, node_number};
 use crate::life::Life;
 use crate::network::{End, MILLISECOND};
 use crate::packet::{FromCatalog, Job, Packet, ToCatalog};
 use crate::queue::Time;
+use crate::rng::Rng;
 
 /// A machine that runs a process of ours, or does not.
 #[derive(Debug)]
@@ -20,6 +22,7 @@ pub(crate) struct Node {
     /// Counts processes; an answer for an earlier one is not for this one.
     boot: u64,
     state: State,
+    disk: Disk,
     /// Until when it stands still.
     pub(crate) paused_until: Time,
     /// Until when it has no room for staged bytes.
@@ -39,7 +42,8 @@ enum State {
 impl Node {
     /// A node that is switched off.
     pub(crate) fn new(index: usize, clock: NodeClock) -> Self {
-        Self { index, clock, boot: 0, state: State::Off, paused_until: 0, full_until: 0 }
+        let disk = Disk::default();
+        Self { index, clock, boot: 0, state: State::Off, disk, paused_until: 0, full_until: 0 }
     }
 
     /// The replica that it is now.
@@ -56,6 +60,16 @@ impl Node {
             State::Living(life) => Some(life),
             State::Off | State::Starting => None,
         }
+    }
+
+    /// Its disk.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Damages its files with a chance of so many of 1000.
+    pub(crate) fn rot(&mut self, rng: &mut Rng, per_mille: u32) {
+        self.disk.rot(rng, per_mille);
     }
 
     /// Whether a process runs.
@@ -79,6 +93,7 @@ impl Node {
         self.paused_until = 0;
         self.full_until = 0;
         env.watch.dead(self.index);
+        self.disk.crash(&mut env.rng);
         match std::mem::replace(&mut self.state, State::Off) {
             State::Living(life) => Some(life),
             State::Off | State::Starting => None,
@@ -132,8 +147,10 @@ impl Node {
 
     /// Goes on with work that was put off.
     pub(crate) fn job(&mut self, env: &mut Env, of: ReplicaId, job: Job) {
-        if let Some(life) = self.life_mut().filter(|life| life.me() == of) {
-            life.job(env, job);
+        if let State::Living(life) = &mut self.state
+            && life.me() == of
+        {
+            life.job(env, &mut self.disk, job);
         }
     }
 
@@ -157,8 +174,9 @@ impl Node {
                 }
             }
             FromCatalog::News { known } => {
-                if let Some(life) = self.life_mut() {
+                if let State::Living(life) = &mut self.state {
                     life.on_news(env, feed, known);
+                    life.keep(env, &mut self.disk);
                 }
             }
             FromCatalog::Refused { group, epoch } => {

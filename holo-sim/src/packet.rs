@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use holo_core::Epoch;
+use holo_core::catalog::{CloseId, Held};
 use holo_core::replication::{
     GroupId, Message, PayloadId, Proposal, ReplicaId, RequestKey, SnapshotId,
 };
 
+use crate::disk::FileName;
 use crate::history::Element;
 use crate::linear::Action;
 use crate::network::End;
@@ -20,8 +22,8 @@ pub(crate) enum Event {
         from: End,
         /// To whom.
         to: End,
-        /// What.
-        packet: Packet,
+        /// What; apart, for it is many times as large as other events.
+        packet: Box<Packet>,
     },
     /// A node's machine wanted to be called.
     NodeTimer {
@@ -34,8 +36,8 @@ pub(crate) enum Event {
         node: usize,
         /// In which life; another one knows nothing of it.
         life: ReplicaId,
-        /// With what.
-        job: Job,
+        /// With what; apart, for the sake of all other events.
+        job: Box<Job>,
     },
     /// A client looks at its calls.
     ClientTimer {
@@ -68,6 +70,8 @@ pub(crate) enum Event {
         /// Index of the node.
         node: usize,
     },
+    /// The operator stops the whole cluster, or takes that back.
+    Close,
     /// Faults end.
     Heal,
     /// Invariants over all nodes are looked at.
@@ -95,6 +99,19 @@ pub(crate) enum Job {
         /// Which.
         snapshot: SnapshotId,
     },
+    /// The node looks again what a close asks of it.
+    Keep,
+    /// A file has reached the disk.
+    Synced(FileName),
+    /// A file was read.
+    Read {
+        /// Which.
+        name: FileName,
+        /// The epoch after which it is the group's data.
+        at: Epoch,
+    },
+    /// The process ends.
+    End,
 }
 
 /// A read between its two looks at the gate.
@@ -142,6 +159,11 @@ pub(crate) enum Packet {
     ToCatalog(ToCatalog),
     /// Catalog to node.
     FromCatalog(FromCatalog),
+}
+
+impl Packet {
+    /// What an empty envelope holds.
+    pub(crate) const NOTHING: Self = Self::FromCatalog(FromCatalog::News { known: 0 });
 }
 
 /// Data beside the log.
@@ -234,6 +256,24 @@ pub(crate) enum ToCatalog {
         replica: ReplicaId,
         /// How many news it knows.
         known: usize,
+    },
+    /// I have a group on disk.
+    Hold {
+        /// Who.
+        by: ReplicaId,
+        /// For which close.
+        close: CloseId,
+        /// What.
+        held: Held,
+    },
+    /// I have put a group back.
+    Reopen {
+        /// Who.
+        by: ReplicaId,
+        /// After which close.
+        close: CloseId,
+        /// What.
+        held: Held,
     },
 }
 

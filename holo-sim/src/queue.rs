@@ -1,48 +1,50 @@
 //! Events in the order of their time.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 /// Nanoseconds of true time since the run began; no node sees it.
 pub(crate) type Time = u64;
 
 /// A queue of events; those of the same time come out in the order in which they went in.
 ///
-/// Events rest in a slab: a heap that moves them about would copy whole messages at every step.
+/// Some dozens of events wait at a time, most of them for a moment near the next one: in a sorted list, whose end comes
+/// first, the next one is taken off for nothing and a new one moves few others. Events rest in a slab, so that only their
+/// places move.
 #[derive(Debug)]
 pub(crate) struct Queue<E> {
-    heap: BinaryHeap<Reverse<(Time, u64, usize)>>,
+    /// Times, latest first, each with the slot of its event.
+    places: Vec<(Time, usize)>,
     slab: Vec<Option<E>>,
     free: Vec<usize>,
-    order: u64,
 }
+
+/// Events for which there is room from the start.
+const ROOM: usize = 128;
 
 impl<E> Queue<E> {
     /// An empty queue.
     pub(crate) fn new() -> Self {
         Self {
-            heap: BinaryHeap::with_capacity(512),
-            slab: Vec::with_capacity(512),
-            free: Vec::with_capacity(512),
-            order: 0,
+            places: Vec::with_capacity(ROOM),
+            slab: Vec::with_capacity(ROOM),
+            free: Vec::with_capacity(ROOM),
         }
     }
 
     /// Puts an event at its time.
     pub(crate) fn push(&mut self, at: Time, event: E) {
         let slot = self.free.pop().unwrap_or(self.slab.len());
-        if slot == self.slab.len() {
-            self.slab.push(Some(event));
+        if let Some(empty) = self.slab.get_mut(slot) {
+            *empty = Some(event);
         } else {
-            self.slab[slot] = Some(event);
+            self.slab.push(Some(event));
         }
-        self.order += 1;
-        self.heap.push(Reverse((at, self.order, slot)));
+        // Behind all of the same time: they come out first.
+        let place = self.places.partition_point(|(time, _)| *time > at);
+        self.places.insert(place, (at, slot));
     }
 
     /// The next event with its time.
     pub(crate) fn pop(&mut self) -> Option<(Time, E)> {
-        let Reverse((at, _, slot)) = self.heap.pop()?;
+        let (at, slot) = self.places.pop()?;
         let event = self.slab[slot].take()?;
         self.free.push(slot);
         Some((at, event))

@@ -48,6 +48,40 @@ pub(crate) struct Scenario {
     pub(crate) heal_at: Time,
     /// What stays wrong for a while after that.
     pub(crate) residue: Residue,
+    /// When the operator stops the whole cluster, in the runs in which that happens.
+    pub(crate) closing: Option<Closing>,
+}
+
+/// A stop of the whole cluster, and its start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing {
+    /// When the operator asks for it.
+    pub(crate) at: Time,
+    /// How long after it has begun the operator takes it back, if it is not finished by then; and asks again later.
+    pub(crate) cancel_after: Option<Time>,
+    /// How long a node is off at least and at most.
+    pub(crate) away: (Time, Time),
+    /// A node that is never started again.
+    pub(crate) gone: Option<usize>,
+    /// Of 1000 files, how many are damaged when their node starts.
+    pub(crate) rot_per_mille: u32,
+}
+
+impl Closing {
+    /// What a seed does. Of a stream of its own: runs without a close are what they were without this.
+    fn draw(rng: &mut Rng, members: usize) -> Option<Self> {
+        if !rng.chance(100) {
+            return None;
+        }
+        let longest = rng.pick(&[200, 1_000, 3_000]);
+        Some(Self {
+            at: rng.between(400, 4_000) * MILLISECOND,
+            cancel_after: rng.chance(300).then(|| rng.between(5, 250) * MILLISECOND),
+            away: (10 * MILLISECOND, longest * MILLISECOND),
+            gone: rng.chance(200).then(|| rng.index(members)),
+            rot_per_mille: if rng.chance(150) { 250 } else { 0 },
+        })
+    }
 }
 
 /// What stays wrong after the faults for [`RESIDUE`], while groups must serve all the same. In most runs nothing does.
@@ -132,7 +166,7 @@ pub(crate) struct Constants {
     pub(crate) evict: u64,
     /// How long staged bytes wait for their entry.
     pub(crate) payload_keep: u64,
-    /// Learners that a node brings up at once.
+    /// Frozen states that a node keeps at once; it brings up twice as many learners.
     pub(crate) copies_max: usize,
     /// Whether they are as long as the protocol recommends, so that progress may be demanded.
     pub(crate) sane: bool,
@@ -261,6 +295,7 @@ impl Constants {
             payload_keep: nanos(self.payload_keep),
             target_retry: Duration::from_millis(300),
             copies_max: self.copies_max,
+            learners_max: 2 * self.copies_max,
         }
     }
 }
@@ -295,6 +330,7 @@ impl Scenario {
             },
             heal_at: rng.between(2_500, 5_000) * MILLISECOND,
             residue: Residue::draw(residue, members),
+            closing: Closing::draw(residue, members),
         };
         if flavor == Flavor::Handovers && rng.chance(500) {
             scenario.keep_writes_under_way();

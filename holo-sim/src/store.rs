@@ -117,6 +117,12 @@ impl Store {
         self.commit_seen = Seq(0);
     }
 
+    /// Makes values that came from disk this state, as of no operation at all: the group starts again.
+    pub(crate) fn put_back(&mut self, values: &[u64]) {
+        self.reset();
+        self.values.copy_from_slice(values);
+    }
+
     /// Makes a fetched state this one.
     pub(crate) fn install(&mut self, state: &Fetch) {
         self.reset();
@@ -153,6 +159,11 @@ impl Store {
 
     /// Digest of the elements.
     pub(crate) fn digest(&self) -> u64 {
-        self.values.iter().fold(1, |digest, value| mix(digest ^ value).wrapping_add(1))
+        digest(&self.values)
     }
+}
+
+/// Digest of the elements of a group.
+pub(crate) fn digest(values: &[u64]) -> u64 {
+    values.iter().fold(1, |digest, value| mix(digest ^ value).wrapping_add(1))
 }

@@ -34,6 +34,10 @@ pub enum Invariant {
     L1Primary,
     /// Every group that lives has its wanted holders in sync again, and clients get their answers.
     L2Repaired,
+    /// What a close of the cluster counts as held has every committed operation, and lies synced on the holders' disks.
+    I9Held,
+    /// A group that starts again from disk has the values with which it was closed.
+    I10Reopened,
     /// The machine did what its contract with the driver excludes.
     Contract,
     /// An assertion of the machine failed.
@@ -53,6 +57,8 @@ impl fmt::Display for Invariant {
             Self::I8Copies => "I8 enough copies",
             Self::L1Primary => "L1 a primary after healing",
             Self::L2Repaired => "L2 repaired after healing",
+            Self::I9Held => "I9 what a close holds is on disk",
+            Self::I10Reopened => "I10 reopened as it was closed",
             Self::Contract => "contract of the machine",
             Self::Assertion => "assertion of the machine",
         })
@@ -83,12 +89,16 @@ pub(crate) struct Watch {
     violation: Option<Violation>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct GroupWatch {
+    /// The epoch in which the group last started again from disk; 0 for never. Its log began anew.
+    since: Epoch,
+    /// The state before the first operation since.
+    base: u64,
     /// By number of the entry: the operation and the state after it.
     applied: BTreeMap<Seq, Effect>,
     /// By request: where it was applied.
-    requests: BTreeMap<(SessionId, u64), Seq>,
+    requests: BTreeMap<(SessionId, u64), (Epoch, Seq)>,
     /// Who was active in an epoch.
     active: BTreeMap<Epoch, ReplicaId>,
     /// By node: who may read there, and until when.
@@ -106,9 +116,63 @@ struct Effect {
 }
 
 impl Watch {
-    /// Nothing seen yet.
-    pub(crate) fn new(groups: usize) -> Self {
-        Self { groups: (0..groups).map(|_| GroupWatch::default()).collect(), violation: None }
+    /// Nothing seen yet; every group begins with the state `base`.
+    pub(crate) fn new(groups: usize, base: u64) -> Self {
+        let group = |_| GroupWatch {
+            since: Epoch(0),
+            base,
+            applied: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            active: BTreeMap::new(),
+            gates: [None; NODES_MAX],
+            copies: BTreeMap::new(),
+            committed: Seq(0),
+        };
+        Self { groups: (0..groups).map(group).collect(), violation: None }
+    }
+
+    /// The cluster is closed with the group as it is after `seq`.
+    pub(crate) fn closed(&mut self, at: Time, group: usize, seq: Seq) {
+        let (state, committed) = (self.state_at(group, seq), self.groups[group].committed);
+        self.groups[group].base = state;
+        if committed > seq {
+            self.broken(at, Invariant::I9Held, || {
+                let (held, seq) = (seq.0, committed.0);
+                format!("group {group} is held up to {held}, and committed up to {seq}")
+            });
+        }
+    }
+
+    /// The group starts again from disk in `epoch`: its log is empty, its state that of the close.
+    pub(crate) fn begin_again(&mut self, group: usize, epoch: Epoch) {
+        let watch = &mut self.groups[group];
+        watch.since = epoch;
+        watch.applied.clear();
+        watch.copies.clear();
+        watch.committed = Seq(0);
+        watch.gates = [None; NODES_MAX];
+    }
+
+    /// A replica without a log begins to lead the group with a state.
+    pub(crate) fn begins(&mut self, at: Time, group: usize, by: ReplicaId, state: u64) {
+        let watch = &self.groups[group];
+        if watch.since > Epoch(0) && state != watch.base {
+            self.broken(at, Invariant::I10Reopened, || {
+                format!(
+                    "group {group}: {by} starts it again with other values than it was closed with"
+                )
+            });
+        }
+    }
+
+    /// The epoch in which a group last started again from disk; 0 for never.
+    pub(crate) fn since(&self, group: usize) -> Epoch {
+        self.groups[group].since
+    }
+
+    /// The state before a group's first operation since it last started.
+    pub(crate) fn base(&self, group: usize) -> u64 {
+        self.groups[group].base
     }
 
     /// The first broken invariant.
@@ -140,17 +204,18 @@ impl Watch {
         let watch = &mut self.groups[group];
         let effect = Effect { operation: seen.operation, state: seen.state };
         let known = *watch.applied.entry(seq).or_insert(effect);
-        let first = *watch.requests.entry(seen.request).or_insert(seq);
+        let here = (watch.since, seq);
+        let first = *watch.requests.entry(seen.request).or_insert(here);
         if known.operation != effect.operation {
             self.broken(at, Invariant::I3SamePrefix, || {
                 format!("group {group}: replica {by} applied another operation as number {}", seq.0)
             });
-        } else if first != seq {
+        } else if first != here {
             self.broken(at, Invariant::I6AppliedOnce, || {
                 let (session, number) = seen.request;
                 format!(
                     "group {group}: replica {by} applied request {number} of session {} as number {}, and it was {} already",
-                    session.0, seq.0, first.0
+                    session.0, seq.0, first.1.0
                 )
             });
         } else if known.state != effect.state {
@@ -161,14 +226,20 @@ impl Watch {
     }
 
     /// Digest of the state after the last operation up to `seq`, as any replica had it first.
-    pub(crate) fn state_at(&self, group: usize, seq: Seq) -> Option<u64> {
-        let (_, effect) = self.groups[group].applied.range(..=seq).next_back()?;
-        Some(effect.state)
+    pub(crate) fn state_at(&self, group: usize, seq: Seq) -> u64 {
+        let watch = &self.groups[group];
+        let last = watch.applied.range(..=seq).next_back();
+        last.map_or(watch.base, |(_, effect)| effect.state)
     }
 
     /// Where a request was applied.
-    pub(crate) fn place_of(&self, group: usize, request: (SessionId, u64)) -> Option<Seq> {
-        self.groups[group].requests.get(&request).copied()
+    pub(crate) fn place_of(&self, group: usize, request: (SessionId, u64)) -> Place {
+        let watch = &self.groups[group];
+        match watch.requests.get(&request) {
+            None => Place::Nowhere,
+            Some((since, seq)) if *since == watch.since => Place::Now(*seq),
+            Some(_) => Place::BeforeClose,
+        }
     }
 
     /// Some replica knows the group to be committed up to `seq`.
@@ -235,6 +306,17 @@ impl Watch {
     }
 }
 
+/// Where a request was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nowhere.
+    Nowhere,
+    /// As this number of the log.
+    Now(Seq),
+    /// In a log that ended with a close of the cluster.
+    BeforeClose,
+}
+
 /// What a replica did with an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Applied {
@@ -266,13 +348,13 @@ mod tests {
 
     #[test]
     fn replicas_that_do_the_same_are_fine_and_others_are_found() {
-        let mut watch = Watch::new(1);
+        let mut watch = Watch::new(1, 0);
         watch.applied(1, 0, replica(1), Seq(1), applied(7, 70, 1));
         watch.applied(2, 0, replica(2), Seq(1), applied(7, 70, 1));
         assert_eq!(invariant(&watch), None);
         watch.applied(3, 0, replica(2), Seq(2), applied(8, 80, 1));
         assert_eq!(invariant(&watch), Some(Invariant::I6AppliedOnce));
-        let mut watch = Watch::new(1);
+        let mut watch = Watch::new(1, 0);
         watch.applied(1, 0, replica(1), Seq(1), applied(7, 70, 1));
         watch.applied(1, 0, replica(2), Seq(1), applied(7, 71, 1));
         assert_eq!(invariant(&watch), Some(Invariant::I3SamePrefix));
@@ -280,14 +362,14 @@ mod tests {
 
     #[test]
     fn permissions_to_read_may_follow_each_other_but_not_overlap() {
-        let mut watch = Watch::new(1);
+        let mut watch = Watch::new(1, 0);
         watch.may_read(1, 0, 0, replica(1), Some(10));
         watch.may_read(10, 0, 1, replica(2), Some(20));
         watch.may_read(15, 0, 0, replica(1), None);
         assert_eq!(invariant(&watch), None);
         watch.may_read(19, 0, 0, replica(1), Some(30));
         assert_eq!(invariant(&watch), Some(Invariant::I5OneLease));
-        let mut watch = Watch::new(1);
+        let mut watch = Watch::new(1, 0);
         watch.may_read(1, 0, 0, replica(1), Some(10));
         watch.dead(0);
         watch.may_read(5, 0, 1, replica(2), Some(20));
@@ -296,7 +378,7 @@ mod tests {
 
     #[test]
     fn an_epoch_has_one_primary() {
-        let mut watch = Watch::new(1);
+        let mut watch = Watch::new(1, 0);
         watch.active(1, 0, replica(1), Epoch(3));
         watch.active(2, 0, replica(2), Epoch(4));
         watch.active(2, 0, replica(1), Epoch(3));

@@ -25,7 +25,16 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("holo-examples", &["holo-core", "holo-client"]),
     (
         "holo-bench",
-        &["holo-core", "holo-net", "holo-mem", "holo-exec", "holo-gpu", "holo-node", "holo-client"],
+        &[
+            "holo-core",
+            "holo-net",
+            "holo-mem",
+            "holo-catalog",
+            "holo-exec",
+            "holo-gpu",
+            "holo-node",
+            "holo-client",
+        ],
     ),
     ("holo-sim", &["holo-core"]),
     ("xtask", &[]),

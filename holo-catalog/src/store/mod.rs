@@ -278,7 +278,6 @@ impl Store {
         let index = description.last.map(|last| last.index);
         let last = maybe_id(description.last)?;
         let description = self.sealer.seal(&place("snapshot", DESCRIPTION), &body)?;
-        let state = self.sealer.seal(&place("snapshot", STATE), state)?;
         self.write(|transaction| {
             let mut table = transaction.open_table(SNAPSHOT).map_err(broken)?;
             let before = self.description(&table)?.and_then(|before| before.last);
@@ -286,8 +285,10 @@ impl Store {
                 return Ok(());
             }
             table.insert(DESCRIPTION, description.as_slice()).map_err(broken)?;
-            table.insert(STATE, state.as_slice()).map_err(broken)?;
-            Ok(())
+            // Sealed where it is going to be stored: it may be large, and a copy as large again.
+            let stored_bytes = self.sealer.sealed_bytes(state.len());
+            let mut stored = table.insert_reserve(STATE, stored_bytes).map_err(broken)?;
+            self.sealer.seal_into(&place("snapshot", STATE), state, stored.as_mut())
         })?;
         self.progress.send_modify(|progress| progress.snapshot = progress.snapshot.max(last));
         Ok(())

@@ -15,6 +15,7 @@ const CHECKSUM_BYTES: usize = 16;
 const SALT_BYTES: usize = 16;
 const COUNTER_BYTES: usize = 8;
 const TAG_BYTES: usize = 16;
+const PLAIN_HEAD_BYTES: usize = 1 + CHECKSUM_BYTES;
 const SEALED_HEAD_BYTES: usize = 1 + SALT_BYTES + COUNTER_BYTES;
 /// What the keys of values are derived for; part of the format.
 const VALUE_KEY_CONTEXT: &str = "holo-catalog 2026 key of the values of one process";
@@ -71,33 +72,57 @@ impl Sealer {
     ///
     /// [`ErrorCode::Internal`] when the cipher refuses.
     pub(super) fn seal(&self, place: &[u8], value: &[u8]) -> Result<Vec<u8>, Failure> {
+        let mut stored = vec![0; self.sealed_bytes(value.len())];
+        self.seal_into(place, value, &mut stored)?;
+        Ok(stored)
+    }
+
+    /// How many bytes are stored for a value of `bytes` bytes.
+    pub(super) fn sealed_bytes(&self, bytes: usize) -> usize {
+        match self.current {
+            Some(_) => SEALED_HEAD_BYTES + bytes + TAG_BYTES,
+            None => PLAIN_HEAD_BYTES + bytes,
+        }
+    }
+
+    /// As [`Sealer::seal`], into `stored` of [`Sealer::sealed_bytes`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::Internal`] when the cipher refuses or `stored` has another length.
+    pub(super) fn seal_into(
+        &self,
+        place: &[u8],
+        value: &[u8],
+        stored: &mut [u8],
+    ) -> Result<(), Failure> {
+        let internal = |what: String| Failure::new(ErrorCode::Internal, what);
+        if stored.len() != self.sealed_bytes(value.len()) {
+            return Err(internal(format!("room of {} bytes for a value", stored.len())));
+        }
         let Some(current) = &self.current else {
-            return Ok(self.seal_plain(place, value));
+            write_plain(place, value, stored);
+            return Ok(());
         };
         let counter = current.counter.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-        let mut stored = Vec::with_capacity(SEALED_HEAD_BYTES + value.len() + TAG_BYTES);
-        stored.push(SEALED);
-        stored.extend_from_slice(&current.salt);
-        stored.extend_from_slice(&counter);
-        stored.extend_from_slice(value);
+        let (head, rest) = stored.split_at_mut(SEALED_HEAD_BYTES);
+        let (body, end) = rest.split_at_mut(value.len());
+        head[0] = SEALED;
+        head[1..=SALT_BYTES].copy_from_slice(&current.salt);
+        head[1 + SALT_BYTES..].copy_from_slice(&counter);
+        body.copy_from_slice(value);
         let tag = current
             .key
-            .seal_in_place_separate_tag(
-                nonce(&counter),
-                Aad::from(place),
-                &mut stored[SEALED_HEAD_BYTES..],
-            )
-            .map_err(|source| Failure::new(ErrorCode::Internal, format!("encryption: {source}")))?;
-        stored.extend_from_slice(tag.as_ref());
-        Ok(stored)
+            .seal_in_place_separate_tag(nonce(&counter), Aad::from(place), body)
+            .map_err(|source| internal(format!("encryption: {source}")))?;
+        end.copy_from_slice(tag.as_ref());
+        Ok(())
     }
 
     /// As [`Sealer::seal`], but never encrypted: for what must be readable before a key is believed.
     pub(super) fn seal_plain(&self, place: &[u8], value: &[u8]) -> Vec<u8> {
-        let mut stored = Vec::with_capacity(1 + CHECKSUM_BYTES + value.len());
-        stored.push(PLAIN);
-        stored.extend_from_slice(&checksum(place, value));
-        stored.extend_from_slice(value);
+        let mut stored = vec![0; PLAIN_HEAD_BYTES + value.len()];
+        write_plain(place, value, &mut stored);
         stored
     }
 
@@ -144,6 +169,14 @@ impl Sealer {
         }
         Ok(value.to_vec())
     }
+}
+
+/// Fills `stored`, which has room for exactly that, with a checksummed value.
+fn write_plain(place: &[u8], value: &[u8], stored: &mut [u8]) {
+    let (head, body) = stored.split_at_mut(PLAIN_HEAD_BYTES);
+    head[0] = PLAIN;
+    head[1..].copy_from_slice(&checksum(place, value));
+    body.copy_from_slice(value);
 }
 
 fn corrupt(place: &[u8]) -> Failure {

@@ -98,6 +98,44 @@ async fn a_leader_cut_off_from_the_others_commits_nothing_and_says_that_it_has_n
     assert_eq!(world.settle().await, [command(0), command(3)]);
 }
 
+/// The library lets such a leader lead for ever: its heartbeats arrive, and keep the others from electing another one.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_heard_and_hears_nobody_is_replaced_within_four_seconds() {
+    for voters in [3, 5] {
+        let world = World::of(voters).await;
+        world.propose(command(0)).await.unwrap();
+        let deaf = world.leader().await;
+        world.deafen(number(&deaf));
+        let since = Instant::now();
+        let new = world.leader_but(Some(number(&deaf))).await;
+        new.propose(command(1), LONG).await.unwrap();
+        assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+        // And it stays so, though the old one still speaks now and then.
+        pass(Duration::from_secs(20)).await;
+        assert!(new.is_leader());
+        world.heal();
+        eventually("the old one follows", || deaf.leader() == Some(VoterId(number(&new)))).await;
+        assert_eq!(world.settle().await, [command(0), command(1)]);
+    }
+}
+
+/// Nobody else can lead then: only this one has the last command, or knows that the others vote.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_was_without_a_majority_for_long_leads_the_voters_that_come_back() {
+    let mut world = World::of(3).await;
+    let leader = world.leader().await;
+    let others: Vec<u64> = (1..=3).filter(|id| *id != number(&leader)).collect();
+    for id in &others {
+        world.crash(*id).await;
+    }
+    leader.propose(command(0), SHORT).await.unwrap_err();
+    pass(Duration::from_secs(30)).await;
+    world.open(others[0]).await.unwrap();
+    world.propose(command(1)).await.unwrap();
+    world.open(others[1]).await.unwrap();
+    assert_eq!(world.settle().await.last(), Some(&command(1).to_vec()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_majority_everything_says_that_there_is_no_quorum() {
     let world = World::of(3).await;

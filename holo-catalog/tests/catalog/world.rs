@@ -315,6 +315,14 @@ impl World {
         self.cut(&ids([id]), &others);
     }
 
+    /// From now on one voter is heard by all others and hears none of them.
+    pub(crate) fn deafen(&self, id: u64) {
+        let alive = self.alive();
+        let mut shared = self.shared.lock().unwrap();
+        let others = alive.into_iter().filter(|other| other.0 != id);
+        shared.cut.extend(others.map(|other| (other, VoterId(id))));
+    }
+
     pub(crate) fn heal(&self) {
         self.shared.lock().unwrap().cut.clear();
     }

@@ -108,7 +108,13 @@ pub(super) async fn serve(
     // Caught before the node starts, so that an early signal stops it too.
     let mut signals = StopSignals::catch()?;
     let name = config.name.clone();
-    let node = Node::start(config).await?;
+    let node = tokio::select! {
+        node = Node::start(config) => node?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it had started");
+            return Ok(());
+        }
+    };
     let said = Ready { name, node: node.id().to_string(), address: node.local_addr().to_string() };
     let served = async {
         wait_until_ready(&node, context).await?;

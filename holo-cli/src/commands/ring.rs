@@ -1,4 +1,7 @@
-//! `holo ring`: who shall hold what, and how that would change.
+//! `holo ring`: who shall hold what, how that would change, and whether what is held is sound.
+
+mod accept_loss;
+mod verify;
 
 use holo_client::ClusterView;
 use holo_core::Failure;
@@ -11,13 +14,15 @@ use crate::members;
 use crate::quantity;
 use crate::table::Table;
 
-/// Look at the placement of the data, plan a better one, and have it carried out
+/// Look at the placement of the data, change it, compare the copies, give up what is lost
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   holo ring show --draw
   holo ring plan
   holo ring apply --version 7
+  holo ring verify
+  holo ring accept-loss --plan
 
 The cluster plans by itself when nodes join, leave or stay away; `plan` and `apply` are for what it does not do unasked,
 such as an even spread after many small changes.")]
@@ -31,6 +36,8 @@ enum Command {
     Show(ShowArgs),
     Plan(PlanArgs),
     Apply(ApplyArgs),
+    Verify(verify::Args),
+    AcceptLoss(accept_loss::Args),
 }
 
 /// Show which node shall hold how many partitions
@@ -90,46 +97,59 @@ struct Share {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    match args.command {
+        Command::Show(args) => show(&args, context).await,
+        Command::Plan(PlanArgs {}) => plan(context).await,
+        Command::Apply(args) => apply(&args, context).await,
+        Command::Verify(args) => verify::run(&args, context).await,
+        Command::AcceptLoss(args) => accept_loss::run(args, context).await,
+    }
+}
+
+async fn show(args: &ShowArgs, context: &Context) -> Result<(), Failure> {
     let cluster = context.connect().await?;
     let (output, color) = (&context.output, context.output.color());
-    let view = cluster.view();
-    match args.command {
-        Command::Show(args) => {
-            let ring = Ring::new(&cluster.ring().await?, &view);
-            if output.is_json() {
-                output.json(&ring);
-                return Ok(());
-            }
-            output.data(&ring.in_words(color, false));
-            if args.draw {
-                let snapshot = Snapshot::take(&cluster).await;
-                output.data(&format!("\n{}", ring_of(&snapshot, None).draw(color)));
-            }
-        }
-        Command::Plan(PlanArgs {}) => {
-            let ring = Ring::new(&cluster.plan_ring().await?, &view);
-            if output.is_json() {
-                output.json(&ring);
-                return Ok(());
-            }
-            output.data(&ring.in_words(color, true));
-            if ring.changes_anything() {
-                output.note(&format!(
-                    "\n`holo ring apply --version {}` has it carried out, a few copies at a time",
-                    ring.table_version
-                ));
-            }
-        }
-        Command::Apply(args) => {
-            let ring = Ring::new(&cluster.apply_ring(args.version).await?, &view);
-            if output.is_json() {
-                output.json(&ring);
-                return Ok(());
-            }
-            output.data(&format!("tables {} apply", ring.table_version));
-            output.note("`holo status -w` shows how far it is");
-        }
+    let ring = Ring::new(&cluster.ring().await?, &cluster.view());
+    if output.is_json() {
+        output.json(&ring);
+        return Ok(());
     }
+    output.data(&ring.in_words(color, false));
+    if args.draw {
+        let snapshot = Snapshot::take(&cluster).await;
+        output.data(&format!("\n{}", ring_of(&snapshot, None).draw(color)));
+    }
+    Ok(())
+}
+
+async fn plan(context: &Context) -> Result<(), Failure> {
+    let cluster = context.connect().await?;
+    let output = &context.output;
+    let ring = Ring::new(&cluster.plan_ring().await?, &cluster.view());
+    if output.is_json() {
+        output.json(&ring);
+        return Ok(());
+    }
+    output.data(&ring.in_words(output.color(), true));
+    if ring.changes_anything() {
+        output.note(&format!(
+            "\n`holo ring apply --version {}` has it carried out, a few copies at a time",
+            ring.table_version
+        ));
+    }
+    Ok(())
+}
+
+async fn apply(args: &ApplyArgs, context: &Context) -> Result<(), Failure> {
+    let cluster = context.connect().await?;
+    let output = &context.output;
+    let ring = Ring::new(&cluster.apply_ring(args.version).await?, &cluster.view());
+    if output.is_json() {
+        output.json(&ring);
+        return Ok(());
+    }
+    output.data(&format!("tables {} apply", ring.table_version));
+    output.note("`holo status -w` shows how far it is");
     Ok(())
 }
 

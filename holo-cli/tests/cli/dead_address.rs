@@ -15,7 +15,7 @@ fn every_verb_against_a_dead_address_fails_as_unreachable() {
     let file = npy_file(&folder, "a.npy");
     let module = folder.path().join("m.wat");
     std::fs::write(&module, "(module)").unwrap();
-    let verbs: [&[&str]; 27] = [
+    let verbs: [&[&str]; 33] = [
         &["status"],
         &["allocate", "demo/a", "--shape", "10", "--dtype", "int64"],
         &["array", "ls"],
@@ -36,12 +36,18 @@ fn every_verb_against_a_dead_address_fails_as_unreachable() {
         &["ring", "show"],
         &["ring", "plan"],
         &["ring", "apply", "--version", "1"],
+        &["ring", "verify"],
+        &["ring", "accept-loss", "--yes"],
+        &["ring", "accept-loss", "--plan"],
         &["ticket", "create"],
         &["ticket", "ls"],
+        &["ticket", "revoke", "0123456789abcdef"],
         &["principal", "ls"],
         &["principal", "rm", "ann", "--yes"],
         &["leave", "--node", "n1", "--yes"],
         &["shutdown", "--node", "n1", "--yes"],
+        &["shutdown", "--cluster", "--yes"],
+        &["shutdown", "--cluster", "--cancel"],
         &["shutdown", "--cluster", "--now", "--yes"],
     ];
     // All at the same time: each of them waits for its whole timeout.

@@ -40,6 +40,22 @@ fn nodes_are_listed_shown_and_found_by_their_beginnings() {
 }
 
 #[test]
+fn all_copies_are_compared_and_are_equal() {
+    let cluster = with_array("3", "2", &[]);
+    let said = cluster.run(&["ring", "verify"]).ok();
+    assert!(said.starts_with("all ") && said.contains("copies are equal"), "{said}");
+    let found = cluster.run(&["ring", "verify", "-o", "json"]).json();
+    let number = |key: &str| found[key].as_u64().unwrap();
+    assert_eq!(number("copies"), 2 * number("equal"), "{found}");
+    assert!(number("equal") > 0 && number("bytes") >= 2 * 960 * 8, "{found}");
+    assert_eq!((number("unheld"), &found["different"]), (0, &serde_json::json!([])), "{found}");
+    assert_eq!(cluster.run(&["ring", "accept-loss", "--plan"]).ok(), "nothing is lost\n");
+    let said = cluster.run(&["ring", "accept-loss", "--yes"]).refused("HC1103", 6);
+    assert!(said.contains("nothing is lost"), "{said}");
+    assert_eq!(cluster.close().code, 0);
+}
+
+#[test]
 fn a_cordoned_node_keeps_what_it_has_and_comes_back() {
     let cluster = with_array("2", "2", &[]);
     assert_eq!(cluster.run(&["node", "cordon", "n2"]).ok(), "n2 is cordoned\n");
@@ -276,6 +292,9 @@ fn principals_may_do_what_they_were_granted_and_nothing_once_removed() {
     ann(&["ticket", "create"]).refused("HC1302", 5);
     ann(&["node", "cordon", "n1"]).refused("HC1302", 5);
     ann(&["principal", "ls"]).refused("HC1302", 5);
+    ann(&["ring", "verify"]).refused("HC1302", 5);
+    ann(&["ring", "accept-loss", "--plan"]).refused("HC1302", 5);
+    ann(&["ring", "accept-loss", "--yes"]).refused("HC1302", 5);
 
     let wrong = folder.path().join("bob.identity");
     let wrong = crate::harness::text(&wrong);

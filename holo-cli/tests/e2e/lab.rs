@@ -118,6 +118,19 @@ impl Lab {
         nodes.iter().for_each(|node| self.await_ready(*node));
     }
 
+    /// Starts nodes again at once while the processes that ran them still take leave. Waits for the end of these, and
+    /// until all of the new ones are members.
+    pub(crate) fn succeed(&mut self, nodes: &[usize]) {
+        let leaving = nodes.iter().map(|node| self.nodes[*node].child.take().unwrap());
+        let leaving: Vec<Child> = leaving.collect();
+        nodes.iter().for_each(|node| self.spawn_agent(*node));
+        for (node, mut child) in nodes.iter().zip(leaving) {
+            let status = child.wait().unwrap();
+            assert!(status.success(), "node {node} ended with {status}");
+        }
+        nodes.iter().for_each(|node| self.await_ready(*node));
+    }
+
     /// Waits until a node ends by itself, and in order.
     pub(crate) fn await_end(&mut self, node: usize) {
         let status = self.nodes[node].child.take().unwrap().wait().unwrap();
@@ -192,6 +205,14 @@ impl Lab {
         command.args(args).env("HOLO_CLUSTER", addresses).env("HOLO_IDENTITY", &self.identity);
         // The load goes on beside it on this thread's runtime.
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// Fails the test unless all copies of all data are the same, byte by byte.
+    pub(crate) async fn verify(&self) {
+        let output = self.holo(&["ring", "verify", "--timeout", "60s"]).await;
+        let found = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{found}{}", said(&output));
+        assert!(found.contains("copies are equal"), "{found}");
     }
 
     /// The directory of a node.

@@ -12,6 +12,7 @@
 )]
 
 mod closing;
+mod coming_back;
 mod kills;
 mod lab;
 mod load;

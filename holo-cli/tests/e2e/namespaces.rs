@@ -53,6 +53,7 @@ async fn a_node_whose_link_is_down_refuses_and_is_whole_again_when_it_is_up() {
     wires.whole(3).await;
     let sum = wires.at(3, &["run", "--expr", "sum(x)", "--in", "x=a"]).ok();
     assert_eq!(sum.trim_end(), SUM_OF_DOUBLES);
+    assert!(wires.hub(&["ring", "verify", "--timeout", "60s"]).ok().contains("copies are equal"));
 }
 
 /// A bridge in a namespace of its own, and beside it a namespace for each node with one link to the bridge.

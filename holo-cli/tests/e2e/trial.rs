@@ -4,7 +4,7 @@
 use holo_client::{Cluster, SharedArray};
 use holo_core::ShardIndex;
 
-use crate::lab::{Lab, until_report, until_whole};
+use crate::lab::{Lab, PATIENCE, now, said, until_report, until_whole};
 use crate::load::Load;
 
 /// The array.
@@ -12,6 +12,8 @@ pub(crate) const ARRAY: &str = "t/x";
 /// Its elements, in shards enough that every node is the primary of some.
 const ELEMENTS: u64 = 60_000;
 const SHARD_ELEMS: u64 = 1_000;
+/// What a refusal for want of voters or of copies in sync ends with.
+const REFUSED: i32 = 8;
 /// Elements that clients change; the others stay their own indices.
 const LOADED: u64 = 40_000;
 
@@ -71,18 +73,42 @@ impl Trial {
         panic!("node {node} leads none of the shards that nobody changes");
     }
 
-    /// Ends the load and fails the test unless its histories have an explanation and all data is there. Then kills the
-    /// nodes of `last`: what the other copies of the shards say that they led must be the same, byte by byte.
-    pub(crate) async fn end(mut self, last: &[usize]) {
-        let recorded = self.load.stop().await;
-        let before = self.array.read(..).await.unwrap();
-        recorded.check(&before);
-        check_the_rest(&self.array).await;
-        for node in last {
-            self.lab.kill(*node);
+    /// Elements that nobody changes, of shards whose primaries are other nodes than this one.
+    pub(crate) async fn not_led_by(&self, node: usize) -> Vec<u64> {
+        let mut elements = Vec::new();
+        for element in quiet() {
+            if self.holders(element).await.first() != Some(&node) {
+                elements.push(element);
+            }
         }
-        let after = self.array.read(..).await.unwrap();
-        assert!(before == after, "the copies differ");
+        elements
+    }
+
+    /// Asks a node that is cut off, from its side of the network, until it says that it may not. Right after the cut it
+    /// may have taken an order that it cannot finish: then it says that the outcome is unknown. It never says that it is
+    /// done.
+    pub(crate) async fn refused_at(&self, node: usize, args: &[&str]) {
+        let start = now();
+        loop {
+            let output = self.lab.holo_at(node, &[args, &["--timeout", "5s"]].concat()).await;
+            let stderr = said(&output);
+            assert!(!output.status.success(), "{args:?} was done: {output:?}");
+            assert!(output.stdout.is_empty(), "{args:?}: {output:?}");
+            if output.status.code() == Some(REFUSED) {
+                assert!(stderr.contains("error[HC14") && stderr.contains("help: "), "{stderr}");
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{args:?}: {stderr}");
+        }
+    }
+
+    /// Ends the load and fails the test unless its histories have an explanation, all data is there, and all copies of
+    /// it are the same, byte by byte.
+    pub(crate) async fn end(self) {
+        let recorded = self.load.stop().await;
+        recorded.check(&self.array.read(..).await.unwrap());
+        check_the_rest(&self.array).await;
+        self.lab.verify().await;
     }
 }
 

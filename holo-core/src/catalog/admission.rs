@@ -4,7 +4,7 @@ use crate::catalog::changes::Subject;
 use crate::catalog::command::{
     Admission, Answer, Authority, Bootstrap, NewNode, NewTicket, Registration, Settings,
 };
-use crate::catalog::nodes::{BootId, ManifestId, NodeRecord, NodeState, Ticket, check_member};
+use crate::catalog::nodes::{BootId, NodeRecord, NodeState, Ticket, check_member};
 use crate::catalog::planner::check_copies;
 use crate::catalog::principals::check_principal;
 use crate::catalog::state::CatalogState;
@@ -40,7 +40,7 @@ impl CatalogState {
         for principal in &first.principals {
             check_principal(principal)?;
             made.principals.insert(principal.key, principal.clone());
-            made.touch(Subject::Principal(principal.key));
+            made.touch(Subject::Principal(Box::new(principal.key)));
         }
         made.voters = vec![NodeNumber(1)];
         made.touch(Subject::Cluster);
@@ -98,10 +98,10 @@ impl CatalogState {
         }
         for key in over {
             self.tickets.remove(&key);
-            self.touch(Subject::Ticket(key));
+            self.touch(Subject::Ticket(Box::new(key)));
         }
         self.tickets.insert(new.key, ticket);
-        self.touch(Subject::Ticket(new.key));
+        self.touch(Subject::Ticket(Box::new(new.key)));
         Ok(Answer::Done)
     }
 
@@ -117,7 +117,7 @@ impl CatalogState {
                 .help("evict the node if it should not be here"));
         }
         if self.tickets.remove(&key).is_some() {
-            self.touch(Subject::Ticket(key));
+            self.touch(Subject::Ticket(Box::new(key)));
         }
         Ok(Answer::Done)
     }
@@ -170,7 +170,7 @@ impl CatalogState {
         if let Some(ticket) = self.tickets.get_mut(&admission.ticket) {
             ticket.used_by = Some(number);
         }
-        self.touch(Subject::Ticket(admission.ticket));
+        self.touch(Subject::Ticket(Box::new(admission.ticket)));
         Ok(Answer::Admitted(number))
     }
 
@@ -205,11 +205,10 @@ impl CatalogState {
             agent: new.agent.clone(),
             incarnation: Incarnation(0),
             boot: BootId::default(),
-            resumed: false,
             state: NodeState::Joining,
             up: false,
             up_changed: self.now,
-            suspended: None,
+            closed: false,
             joined: self.now,
         };
         self.nodes.insert(number, record);
@@ -228,12 +227,7 @@ impl CatalogState {
         let node = self.living(number)?;
         let known = node.incarnation;
         if node.boot == start.boot && known.0 > 0 {
-            let resumed = node.resumed;
-            // A close of the whole cluster is called off by nobody once it is finished.
-            if self.close.as_ref().is_none_or(|close| !close.finished) {
-                self.call_off_stop(number);
-            }
-            return Ok(Answer::Registered { incarnation: known, resumed });
+            return Ok(Answer::Registered { incarnation: known });
         }
         if start.after.is_some_and(|after| after != known) {
             return Err(past_life(number));
@@ -244,30 +238,20 @@ impl CatalogState {
             check_member(&member)?;
             self.refuse_taken(&member, Some(number))?;
         }
-        // After a close of the whole cluster nobody continues: what is held comes back by `Reopen`.
-        let resumed = start.resumes.is_some()
-            && start.resumes == node.suspended
-            && self.close.as_ref().is_none_or(|close| !close.finished);
-        let incarnation = if resumed {
-            known
-        } else {
-            let next = known.0.checked_add(1);
-            Incarnation(next.ok_or_else(|| {
-                Failure::new(ErrorCode::OutOfCapacity, "the node has started too often")
-            })?)
-        };
+        let next = known.0.checked_add(1);
+        let incarnation = Incarnation(next.ok_or_else(|| {
+            Failure::new(ErrorCode::OutOfCapacity, "the node has started too often")
+        })?);
         let now = self.now;
         if let Some(node) = self.nodes.get_mut(&number) {
             node.address = member.address;
             node.agent.clone_from(&start.agent);
             node.boot = start.boot;
-            node.resumed = resumed;
             node.incarnation = incarnation;
-            node.suspended = None;
-            if !node.up {
-                node.up_changed = now;
-            }
+            node.closed = false;
+            // Also where nobody had found it down: who judges it counts this as a beat of its new life.
             node.up = true;
+            node.up_changed = now;
             if node.state == NodeState::Joining {
                 node.state = NodeState::Active;
             }
@@ -276,42 +260,7 @@ impl CatalogState {
         self.remove_node_from_groups(number, Some(incarnation), false);
         self.start_empty_groups();
         self.open_if_settled();
-        Ok(Answer::Registered { incarnation, resumed })
-    }
-
-    /// A process that said that it stops goes on after all: what it wrote down is not what it will hold.
-    fn call_off_stop(&mut self, number: NodeNumber) {
-        let now = self.now;
-        if let Some(node) = self.nodes.get_mut(&number)
-            && node.suspended.take().is_some()
-        {
-            node.up = true;
-            node.up_changed = now;
-            self.touch(Subject::Node(number));
-        }
-    }
-
-    pub(super) fn suspend(
-        &mut self,
-        by: Authority,
-        number: NodeNumber,
-        incarnation: Incarnation,
-        manifest: ManifestId,
-    ) -> Result<Answer, Failure> {
-        self.check_itself(by, number)?;
-        if self.living(number)?.incarnation != incarnation {
-            return Err(past_life(number));
-        }
-        let now = self.now;
-        if let Some(node) = self.nodes.get_mut(&number) {
-            node.suspended = Some(manifest);
-            if node.up {
-                node.up_changed = now;
-            }
-            node.up = false;
-        }
-        self.touch(Subject::Node(number));
-        Ok(Answer::Done)
+        Ok(Answer::Registered { incarnation })
     }
 }
 

@@ -52,7 +52,8 @@ pub(super) struct ArrayRecord {
 /// Arrays by id, and ids by tenant and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Arrays {
-    by_id: BTreeMap<ArrayId, ArrayRecord>,
+    /// Each apart, as the room for them in the tree is half empty when they come one by one.
+    by_id: BTreeMap<ArrayId, Box<ArrayRecord>>,
     by_name: BTreeMap<TenantId, BTreeMap<ArrayName, ArrayId>>,
     next: ArrayId,
 }
@@ -75,16 +76,16 @@ impl Arrays {
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = &ArrayRecord> {
-        self.by_id.values()
+        self.by_id.values().map(Box::as_ref)
     }
 
     pub(super) fn get(&self, id: ArrayId) -> Option<&ArrayRecord> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(Box::as_ref)
     }
 
     pub(super) fn named(&self, tenant: TenantId, name: &ArrayName) -> Option<&ArrayRecord> {
         let id = self.by_name.get(&tenant)?.get(name)?;
-        self.by_id.get(id)
+        self.get(*id)
     }
 
     /// Adds or replaces the array of an id.
@@ -93,10 +94,10 @@ impl Arrays {
         self.remove(array.id);
         self.raise_next(ArrayId(array.id.0.saturating_add(1)));
         self.by_name.entry(array.tenant).or_default().insert(array.name.clone(), array.id);
-        self.by_id.insert(array.id, record);
+        self.by_id.insert(array.id, Box::new(record));
     }
 
-    pub(super) fn remove(&mut self, id: ArrayId) -> Option<ArrayRecord> {
+    pub(super) fn remove(&mut self, id: ArrayId) -> Option<Box<ArrayRecord>> {
         let record = self.by_id.remove(&id)?;
         let array = &record.descriptor;
         if let Some(names) = self.by_name.get_mut(&array.tenant) {

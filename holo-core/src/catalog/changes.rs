@@ -15,8 +15,11 @@ use crate::{
     limits,
 };
 
-/// A thing of the catalog that can change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Groups, arrays or holds in one part of a state that is written out.
+const PART_THINGS: usize = 256;
+
+/// A thing of the catalog that can change. There may be many, so what is rare and long lies elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
     Cluster,
     Settings,
@@ -24,11 +27,11 @@ pub(super) enum Subject {
     Sessions,
     Table,
     Node(NodeNumber),
-    Ticket(PublicKey),
+    Ticket(Box<PublicKey>),
     Group(GroupId),
     Array(ArrayId),
-    Principal(PublicKey),
-    Issuer(PublicKey),
+    Principal(Box<PublicKey>),
+    Issuer(Box<PublicKey>),
     Close,
     Hold(GroupId),
 }
@@ -38,32 +41,33 @@ pub(super) enum Subject {
 pub(super) struct ChangeLog {
     /// Changes after this version are all here.
     floor: u64,
-    sealed: VecDeque<(u64, Vec<Subject>)>,
-    open: Vec<Subject>,
-    /// Subjects in `sealed`.
-    kept: usize,
+    /// Versions at which something changed, each with how many of `subjects` that were.
+    sealed: VecDeque<(u64, usize)>,
+    /// What changed, in the order of `sealed`; behind that, what changed since.
+    subjects: VecDeque<Subject>,
+    /// How many of `subjects` have no version yet.
+    open: usize,
 }
 
 impl ChangeLog {
     pub(super) fn new(floor: u64) -> Self {
-        Self { floor, sealed: VecDeque::new(), open: Vec::new(), kept: 0 }
+        Self { floor, sealed: VecDeque::new(), subjects: VecDeque::new(), open: 0 }
     }
 
     pub(super) fn note(&mut self, subject: Subject) {
-        self.open.push(subject);
+        self.subjects.push_back(subject);
+        self.open += 1;
     }
 
     /// What was noted since the last call happened at `version`.
     pub(super) fn seal(&mut self, version: u64) {
-        if self.open.is_empty() {
+        if self.open == 0 {
             return;
         }
-        let subjects = std::mem::take(&mut self.open);
-        self.kept += subjects.len();
-        self.sealed.push_back((version, subjects));
-        while self.kept > limits::CATALOG_CHANGES_MAX {
-            let Some((version, subjects)) = self.sealed.pop_front() else { break };
-            self.kept -= subjects.len();
+        self.sealed.push_back((version, std::mem::take(&mut self.open)));
+        while self.subjects.len() > limits::CATALOG_CHANGES_MAX {
+            let Some((version, count)) = self.sealed.pop_front() else { break };
+            self.subjects.drain(..count);
             self.floor = version;
         }
     }
@@ -73,9 +77,9 @@ impl ChangeLog {
             return None;
         }
         let first = self.sealed.partition_point(|(at, _)| *at <= version);
-        Some(
-            self.sealed.range(first..).flat_map(|(_, subjects)| subjects.iter().copied()).collect(),
-        )
+        let late: usize = self.sealed.range(first..).map(|(_, count)| count).sum();
+        let end = self.subjects.len() - self.open;
+        Some(self.subjects.range(end - late..end).cloned().collect())
     }
 }
 
@@ -215,6 +219,27 @@ impl CatalogState {
     /// Everything, as the changes since nothing.
     pub fn whole(&self) -> Changes {
         Changes {
+            groups: self.groups.values().cloned().collect(),
+            arrays: self.arrays.records().cloned().collect(),
+            holds: self.holds().collect(),
+            ..self.whole_but_many()
+        }
+    }
+
+    /// Everything in parts that are small even when the whole is large: absorbed one after the other they give it.
+    pub(super) fn whole_in_parts(&self) -> impl Iterator<Item = Changes> {
+        let groups = parts_of(self.groups.values().cloned());
+        let arrays = parts_of(self.arrays.records().cloned());
+        let holds = parts_of(self.holds());
+        std::iter::once(self.whole_but_many())
+            .chain(groups.map(|groups| Changes { groups, ..Changes::default() }))
+            .chain(arrays.map(|arrays| Changes { arrays, ..Changes::default() }))
+            .chain(holds.map(|holds| Changes { holds, ..Changes::default() }))
+    }
+
+    /// Everything but groups, arrays and holds.
+    fn whole_but_many(&self) -> Changes {
+        Changes {
             whole: true,
             cluster: self.facts(),
             settings: Some(self.settings),
@@ -223,17 +248,9 @@ impl CatalogState {
             tables: Some((self.table_version, self.targets.clone())),
             nodes: self.nodes.values().cloned().collect(),
             tickets: self.tickets.iter().map(|(key, ticket)| (*key, ticket.clone())).collect(),
-            groups: self.groups.values().cloned().collect(),
-            arrays: self.arrays.records().cloned().collect(),
             principals: self.principals.values().cloned().collect(),
             issuers: self.issuers.values().cloned().collect(),
             close: self.close.is_some().then(|| self.close_facts()),
-            holds: self
-                .close
-                .iter()
-                .flat_map(|close| &close.holds)
-                .map(|(group, hold)| (*group, hold.clone()))
-                .collect(),
             ..self.heading()
         }
     }
@@ -275,13 +292,25 @@ impl CatalogState {
     }
 
     fn absorb(&mut self, changes: Changes) -> Result<(), Failure> {
+        let (to, whole) = (changes.to, changes.whole);
+        self.absorb_part(changes)?;
+        self.version = to;
+        if whole {
+            self.log = ChangeLog::new(to);
+        } else {
+            self.log.seal(to);
+        }
+        Ok(())
+    }
+
+    /// Takes over what is in `changes`; at which version that is, is for the caller to say. Nothing changes when it is
+    /// refused.
+    pub(super) fn absorb_part(&mut self, changes: Changes) -> Result<(), Failure> {
         let bits =
             changes.cluster.as_ref().map_or(self.partition_bits, |facts| facts.partition_bits);
         if changes.groups.iter().any(|config| config.group.partition.0 >> bits != 0) {
             return Err(Failure::new(ErrorCode::Malformed, "a group beyond the ring"));
         }
-        let to = changes.to;
-        let whole = changes.whole;
         self.absorb_small(&changes);
         self.absorb_close(&changes);
         for record in changes.nodes {
@@ -289,13 +318,7 @@ impl CatalogState {
             self.nodes.insert(record.number, record);
         }
         for config in changes.groups {
-            let group = config.group;
-            if let Some(old) = self.groups.remove(&group) {
-                self.unindex(&old);
-            }
-            self.index(&config);
-            self.groups.insert(group, config);
-            self.touch(Subject::Group(group));
+            self.replace_group(config);
         }
         for id in changes.gone_arrays {
             self.arrays.remove(id);
@@ -308,21 +331,15 @@ impl CatalogState {
         self.arrays.raise_next(changes.next_array);
         for (key, ticket) in changes.tickets {
             self.tickets.insert(key, ticket);
-            self.touch(Subject::Ticket(key));
+            self.touch(Subject::Ticket(Box::new(key)));
         }
         for principal in changes.principals {
-            self.touch(Subject::Principal(principal.key));
+            self.touch(Subject::Principal(Box::new(principal.key)));
             self.principals.insert(principal.key, principal);
         }
         for issuer in changes.issuers {
-            self.touch(Subject::Issuer(issuer.issuer));
+            self.touch(Subject::Issuer(Box::new(issuer.issuer)));
             self.issuers.insert(issuer.issuer, issuer);
-        }
-        self.version = to;
-        if whole {
-            self.log = ChangeLog::new(to);
-        } else {
-            self.log.seal(to);
         }
         Ok(())
     }
@@ -361,15 +378,15 @@ impl CatalogState {
         }
         for key in &changes.gone_tickets {
             self.tickets.remove(key);
-            self.touch(Subject::Ticket(*key));
+            self.touch(Subject::Ticket(Box::new(*key)));
         }
         for key in &changes.gone_principals {
             self.principals.remove(key);
-            self.touch(Subject::Principal(*key));
+            self.touch(Subject::Principal(Box::new(*key)));
         }
         for key in &changes.gone_issuers {
             self.issuers.remove(key);
-            self.touch(Subject::Issuer(*key));
+            self.touch(Subject::Issuer(Box::new(*key)));
         }
     }
 
@@ -405,6 +422,11 @@ impl CatalogState {
         })
     }
 
+    fn holds(&self) -> impl Iterator<Item = (GroupId, GroupHold)> {
+        let holds = self.close.iter().flat_map(|close| &close.holds);
+        holds.map(|(group, hold)| (*group, hold.clone()))
+    }
+
     fn facts(&self) -> Option<ClusterFacts> {
         self.is_bootstrapped().then(|| ClusterFacts {
             name: self.cluster_name.clone(),
@@ -437,8 +459,8 @@ impl CatalogState {
                 None => into.gone_nodes.push(number),
             },
             Subject::Ticket(key) => match self.tickets.get(&key) {
-                Some(ticket) => into.tickets.push((key, ticket.clone())),
-                None => into.gone_tickets.push(key),
+                Some(ticket) => into.tickets.push((*key, ticket.clone())),
+                None => into.gone_tickets.push(*key),
             },
             Subject::Group(group) => into.groups.extend(self.groups.get(&group).cloned()),
             Subject::Array(id) => match self.arrays.get(id) {
@@ -447,11 +469,11 @@ impl CatalogState {
             },
             Subject::Principal(key) => match self.principals.get(&key) {
                 Some(principal) => into.principals.push(principal.clone()),
-                None => into.gone_principals.push(key),
+                None => into.gone_principals.push(*key),
             },
             Subject::Issuer(key) => match self.issuers.get(&key) {
                 Some(issuer) => into.issuers.push(issuer.clone()),
-                None => into.gone_issuers.push(key),
+                None => into.gone_issuers.push(*key),
             },
             Subject::Close => into.close = Some(self.close_facts()),
             Subject::Hold(group) => {
@@ -462,4 +484,12 @@ impl CatalogState {
             }
         }
     }
+}
+
+/// Cuts many things into lists of a bounded length.
+fn parts_of<T>(mut all: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
+    std::iter::from_fn(move || {
+        let part: Vec<T> = all.by_ref().take(PART_THINGS).collect();
+        (!part.is_empty()).then_some(part)
+    })
 }

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::catalog::changes::Subject;
 use crate::catalog::command::{Answer, Authority};
 use crate::catalog::invariants::ensure;
-use crate::catalog::nodes::{ManifestId, NodeState};
+use crate::catalog::nodes::NodeState;
 use crate::catalog::principals::CLUSTER;
 use crate::catalog::state::CatalogState;
 use crate::group::Seq;
@@ -108,7 +108,7 @@ impl CatalogState {
     /// started again without it since.
     pub fn is_closed_for(&self, replica: ReplicaId) -> bool {
         let node = self.nodes.get(&replica.node);
-        node.is_some_and(|node| node.replica() == replica && node.suspended.is_some())
+        node.is_some_and(|node| node.replica() == replica && node.closed)
     }
 
     /// Who has a group on disk for which nobody has offered it back yet.
@@ -242,7 +242,6 @@ impl CatalogState {
             let epoch = Epoch(config.epoch.0 + 1);
             self.put_group(GroupConfig { epoch, learners: Vec::new(), lost: true, ..config });
         }
-        let mark = ManifestId(*blake3::hash(&id.0.to_le_bytes()).as_bytes());
         let living: Vec<NodeNumber> = self
             .nodes
             .values()
@@ -252,7 +251,7 @@ impl CatalogState {
         for number in living {
             let now = self.now;
             if let Some(node) = self.nodes.get_mut(&number) {
-                node.suspended = Some(mark);
+                node.closed = true;
                 node.up = false;
                 node.up_changed = now;
             }

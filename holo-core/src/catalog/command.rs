@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{BootId, CloseId, Held, IssuerCertificate, ManifestId, NewArray, TargetTable};
+use crate::catalog::{BootId, CloseId, Held, IssuerCertificate, NewArray, TargetTable};
 use crate::replication::{GroupConfig, GroupId, Incarnation, NodeNumber, Proposal, ReplicaId};
 use crate::{
     ArrayDescriptor, ArrayId, Failure, NodeId, Principal, PublicKey, Role, TableVersion, TenantId,
@@ -45,15 +45,6 @@ pub enum Operation {
     AdmitNode(Admission),
     /// A node's process has started. That node itself; the same boot id gets the same incarnation again.
     Register(Registration),
-    /// A node's process is about to end with all it holds written down. That node itself.
-    Suspend {
-        /// The node.
-        node: NodeNumber,
-        /// The life that ends.
-        incarnation: Incarnation,
-        /// What it has written; the next process shows that it holds the same.
-        manifest: ManifestId,
-    },
     /// Which nodes answer. Voters.
     SetUp(Vec<Liveness>),
     /// Changes a node's state. Principals with DRAIN on its name; for [`NodeChange::Leave`] also the node itself.
@@ -213,8 +204,6 @@ pub struct Registration {
     pub agent: String,
     /// Where it listens now; empty for where it did.
     pub address: String,
-    /// The manifest of the clean stop that it continues; its incarnation stays if it is the one that the catalog knows.
-    pub resumes: Option<ManifestId>,
     /// The node's latest life as the process knows it, which it follows: a request that arrives late, or a second time,
     /// must not take the place of a process that has started since. `None` follows whichever is the latest.
     pub after: Option<Incarnation>,
@@ -300,8 +289,6 @@ pub enum Answer {
     Registered {
         /// Its life.
         incarnation: Incarnation,
-        /// It continues the life before: what it holds still counts.
-        resumed: bool,
     },
     /// What came of each proposal, in order.
     Proposals(Vec<ProposalAnswer>),

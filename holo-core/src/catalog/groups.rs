@@ -39,6 +39,8 @@ impl CatalogState {
             }
             let mut in_sync = ready;
             in_sync.sort_unstable();
+            // There may be a million of these.
+            in_sync.shrink_to_fit();
             configs.push(GroupConfig {
                 group: GroupId { partition, class },
                 epoch: Epoch(1),
@@ -48,9 +50,7 @@ impl CatalogState {
                 lost: false,
             });
         }
-        for config in configs {
-            self.put_group(config);
-        }
+        self.add_groups(configs);
         Ok(())
     }
 
@@ -78,14 +78,43 @@ impl CatalogState {
     pub(super) fn put_group(&mut self, config: GroupConfig) {
         debug_assert!(config.check().is_ok(), "{config:?}");
         let group = config.group;
-        if let Some(old) = self.groups.remove(&group) {
-            debug_assert!(config.epoch.0 == old.epoch.0 + 1, "{old:?} -> {config:?}");
-            self.unindex(&old);
-        }
-        self.index(&config);
-        self.groups.insert(group, config);
-        self.touch(Subject::Group(group));
+        debug_assert!(
+            self.groups.get(&group).is_none_or(|old| config.epoch.0 == old.epoch.0 + 1),
+            "{config:?}"
+        );
+        self.replace_group(config);
         self.void_hold(group);
+    }
+
+    /// As [`Self::put_group`], whatever the epochs are.
+    pub(super) fn replace_group(&mut self, config: GroupConfig) {
+        let group = config.group;
+        if let Some(place) = self.groups.get_mut(&group) {
+            // In its place: taking it out and putting it in again would leave holes in the tree.
+            let old = std::mem::replace(place, config.clone());
+            self.unindex(&old);
+            self.index(&config);
+        } else {
+            self.index(&config);
+            self.groups.insert(group, config);
+        }
+        self.touch(Subject::Group(group));
+    }
+
+    /// Adds groups that are not there. Added one by one in their order they would leave half of the tree empty.
+    pub(super) fn add_groups(&mut self, configs: Vec<GroupConfig>) {
+        for config in &configs {
+            self.index(config);
+            self.touch(Subject::Group(config.group));
+            self.void_hold(config.group);
+        }
+        let mut fresh = configs.into_iter().map(|config| (config.group, config)).collect();
+        self.groups.append(&mut fresh);
+    }
+
+    /// Closes the gaps that the tree of groups has when they came one by one.
+    pub(super) fn pack_groups(&mut self) {
+        self.groups = std::mem::take(&mut self.groups).into_iter().collect();
     }
 
     pub(super) fn index(&mut self, config: &GroupConfig) {

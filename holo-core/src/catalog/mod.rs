@@ -25,6 +25,7 @@ mod admission;
 mod arrays;
 mod authority;
 mod changes;
+mod close_steps;
 mod closing;
 mod codec;
 mod command;
@@ -44,13 +45,14 @@ mod voters;
 
 pub use arrays::{NewArray, placement_key};
 pub use changes::Changes;
+pub use close_steps::{CloseStage, CloseStep, Intake, ToHold};
 pub use closing::{Close, CloseId, GroupHold, Held};
 pub use command::{
     Admission, Answer, Authority, Bootstrap, ChangeRefusal, Command, Liveness, NewNode, NewTicket,
     NodeChange, Operation, ProposalAnswer, Registration, Settings, TableUpdate,
 };
 pub use drain::{DrainPlan, DrainProgress};
-pub use nodes::{BootId, ManifestId, NodeRecord, NodeState, Ticket};
+pub use nodes::{BootId, NodeRecord, NodeState, Ticket};
 pub use planner::{Move, Plan, plan, plan_with};
 pub use proof::{
     CatalogProof, IssuerCertificate, IssuerVerifier, MerkleBatch, config_root, issuer_statement,

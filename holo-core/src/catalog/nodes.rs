@@ -13,10 +13,6 @@ use crate::{ErrorCode, Failure, Member, NodeId, Role, UnixMillis, Verb, limits};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootId(pub [u8; 16]);
 
-/// BLAKE3 of what a node has written down at a clean stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ManifestId(pub [u8; 32]);
-
 /// A node, living or remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRecord {
@@ -38,16 +34,14 @@ pub struct NodeRecord {
     pub incarnation: Incarnation,
     /// Of the process that lives it.
     pub boot: BootId,
-    /// That process continued the life of the one before it.
-    pub resumed: bool,
     /// Where it stands.
     pub state: NodeState,
     /// Whether the catalog's leader hears from it.
     pub up: bool,
     /// When `up` last changed.
     pub up_changed: UnixMillis,
-    /// It stopped cleanly and has written this down; the next process may continue its life.
-    pub suspended: Option<ManifestId>,
+    /// A close of the whole cluster has ended its present life.
+    pub closed: bool,
     /// When it was admitted.
     pub joined: UnixMillis,
 }
@@ -160,7 +154,7 @@ impl CatalogState {
             let Some(node) = self.nodes.get_mut(&number) else { continue };
             let about_now = node.replica() == verdict.replica && node.state.is_living();
             // A process that said that it stops is not up because a late beat of it was heard.
-            let gone = node.suspended.is_some() && verdict.up;
+            let gone = node.closed && verdict.up;
             if about_now && !gone && node.up != verdict.up {
                 node.up = verdict.up;
                 node.up_changed = now;
@@ -299,7 +293,7 @@ impl CatalogState {
         if let Some(node) = self.nodes.get_mut(&number) {
             node.up = false;
             node.up_changed = now;
-            node.suspended = None;
+            node.closed = false;
         }
         if self.voters.contains(&number) {
             self.voters.retain(|voter| *voter != number);

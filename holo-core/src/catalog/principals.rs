@@ -66,7 +66,7 @@ impl CatalogState {
             }
             None => {}
         }
-        self.touch(Subject::Principal(principal.key));
+        self.touch(Subject::Principal(Box::new(principal.key)));
         self.principals.insert(principal.key, principal);
         Ok(Answer::Done)
     }
@@ -82,7 +82,7 @@ impl CatalogState {
         self.check_verb(by, Verb::Role, &of_tenant(known.tenant))?;
         self.refuse_last_role(key)?;
         self.principals.remove(&key);
-        self.touch(Subject::Principal(key));
+        self.touch(Subject::Principal(Box::new(key)));
         Ok(Answer::Done)
     }
 

@@ -17,7 +17,7 @@ use crate::catalog::changes::Subject;
 use crate::catalog::command::Answer;
 use crate::catalog::state::CatalogState;
 use crate::catalog::statement::is_signed_by;
-use crate::replication::{ConfigVerifier, GroupConfig};
+use crate::replication::GroupConfig;
 use crate::{ClusterId, ErrorCode, Failure, PublicKey, UnixMillis, limits};
 
 const PROOF_VERSION: u8 = 1;
@@ -249,17 +249,16 @@ impl IssuerVerifier {
         Ok(())
     }
 
-    /// Believes nothing any more that an expired issuer signed.
-    pub fn forget_expired(&mut self, now: UnixMillis) {
-        self.issuers.retain(|_, end| *end > now);
-    }
-}
-
-impl ConfigVerifier for IssuerVerifier {
-    fn is_proven(&self, config: &GroupConfig, proof: &[u8]) -> bool {
+    /// Whether an issuer that the root vouches for at `now` signed this config.
+    pub fn is_proven(&self, config: &GroupConfig, proof: &[u8], now: UnixMillis) -> bool {
         CatalogProof::decode(proof).is_some_and(|proof| {
-            self.issuers.contains_key(&proof.issuer) && proof.verify(self.cluster, config)
+            self.issuers.get(&proof.issuer).is_some_and(|end| *end > now)
+                && proof.verify(self.cluster, config)
         })
+    }
+
+    fn forget_expired(&mut self, now: UnixMillis) {
+        self.issuers.retain(|_, end| *end > now);
     }
 }
 
@@ -285,9 +284,9 @@ impl CatalogState {
         }
         for key in over {
             self.issuers.remove(&key);
-            self.touch(Subject::Issuer(key));
+            self.touch(Subject::Issuer(Box::new(key)));
         }
-        self.touch(Subject::Issuer(certificate.issuer));
+        self.touch(Subject::Issuer(Box::new(certificate.issuer)));
         self.issuers.insert(certificate.issuer, certificate);
         Ok(Answer::Done)
     }

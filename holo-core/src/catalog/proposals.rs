@@ -7,9 +7,8 @@
 //!   cut off from its peer would cost the writes, and the two would put each other out by turns. With the dead one gone
 //!   reads go on, and writes wait for a learner.
 //! - **Both sides of a cut.** When primary and backup hear nothing of each other and both reach the catalog, both propose.
-//!   The primary asks earlier (`evict` is shorter than `take`), and whoever collects proposals of several nodes puts
-//!   those of primaries first ([`CatalogState::primaries_first`]): it holds the load and the leases, and its removal
-//!   costs no pause.
+//!   Whoever comes first stays. That is the primary as a rule, because it asks earlier (by default `evict` is shorter
+//!   than `take`). It is as well, for it holds the load and the leases, and its removal of a backup costs no pause.
 
 use crate::catalog::admission::past_life;
 use crate::catalog::command::{Answer, Authority, ChangeRefusal, ProposalAnswer};
@@ -43,11 +42,6 @@ impl CatalogState {
             ProposalAnswer { group: proposal.group, refusal, config }
         });
         Ok(Answer::Proposals(answers.collect()))
-    }
-
-    /// Puts proposals of primaries before those of backups about the same groups; the order is the same otherwise.
-    pub fn primaries_first(&self, proposals: &mut [Proposal]) {
-        proposals.sort_by_key(|proposal| proposal.change == ConfigChange::TakeOver);
     }
 
     /// The next config if the proposal is taken; nothing changes.
@@ -95,7 +89,8 @@ impl CatalogState {
         if next.names(learner.node) {
             return Err(ChangeRefusal::AlreadyMember);
         }
-        if !self.is_current(learner) {
+        // A process that was there when the cluster was closed has to end, and what it holds is of before.
+        if !self.is_current(learner) || self.is_closed_for(learner) {
             return Err(ChangeRefusal::NoSuchReplica);
         }
         if !self.nodes.get(&learner.node).is_some_and(|node| node.state.may_hold()) {

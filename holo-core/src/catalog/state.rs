@@ -113,9 +113,6 @@ impl CatalogState {
             Operation::RevokeTicket(key) => self.revoke_ticket(by, key),
             Operation::AdmitNode(admission) => self.admit(&admission),
             Operation::Register(start) => self.register(by, &start),
-            Operation::Suspend { node, incarnation, manifest } => {
-                self.suspend(by, node, incarnation, manifest)
-            }
             Operation::SetUp(verdicts) => self.set_up(by, &verdicts),
             Operation::SetNodeState { node, change } => self.set_node_state(by, node, &change),
             Operation::ProposeChanges { reporter, proposals } => {

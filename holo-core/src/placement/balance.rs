@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::placement::room::Room;
 use crate::placement::share::Shares;
 use crate::placement::{Member, PlacementTable, Ring};
 
@@ -10,6 +11,8 @@ const SLACK_KEEPING: f64 = 0.05;
 /// A member takes replicas up to this much more than its share. The gap to [`SLACK_KEEPING`] keeps full members from all
 /// giving one replica away whenever a newcomer makes every share a little smaller.
 const SLACK_TAKING: f64 = 0.04;
+/// Asking a member how far away it is costs as much as so many steps around the ring.
+const DISTANCE_STEPS: usize = 8;
 /// No member.
 const VACANT: u16 = u16::MAX;
 /// Passes over all partitions that a repair may take; it stops as soon as one changes nothing.
@@ -22,12 +25,10 @@ pub(super) struct Balancer<'a> {
     bits: u8,
     replicas: usize,
     shares: Shares,
-    /// Replicas up to which each member takes more.
-    taking: Vec<u32>,
     /// Replicas that each member may keep.
     keeping: Vec<u32>,
-    /// Replicas that each member holds.
-    loads: Vec<u32>,
+    /// Replicas that each member holds, and who takes more.
+    room: Room,
 }
 
 impl<'a> Balancer<'a> {
@@ -36,8 +37,8 @@ impl<'a> Balancer<'a> {
         let shares = Shares::new(members, 1 << bits, replicas);
         let caps = |slack: f64| shares.shares.iter().map(|share| cap(*share, slack)).collect();
         let (taking, keeping) = (caps(SLACK_TAKING), caps(SLACK_KEEPING));
-        let loads = vec![0; members.len()];
-        Self { members, ring: Ring::new(members), bits, replicas, shares, taking, keeping, loads }
+        let room = Room::new(taking, &shares.zone_of);
+        Self { members, ring: Ring::new(members), bits, replicas, shares, keeping, room }
     }
 
     /// The replica sets, one after the other, primary first.
@@ -47,7 +48,7 @@ impl<'a> Balancer<'a> {
             None => vec![VACANT; self.replicas << self.bits],
         };
         for index in sets.iter().filter(|index| **index != VACANT) {
-            self.loads[usize::from(*index)] += 1;
+            self.room.take(*index);
         }
         self.fill_vacancies(&mut sets);
         if previous.is_some() {
@@ -101,22 +102,41 @@ impl<'a> Balancer<'a> {
     /// The first member clockwise that fits and has room; without any room, the first that fits.
     fn candidate(&self, set: &[u16], place: usize, partition: usize) -> Option<u16> {
         let start = position(partition, self.bits);
-        let mut fitting = None;
-        for index in self.ring.clockwise(start) {
-            if !self.fits(set, place, index) {
-                continue;
-            }
-            if self.has_room(index) {
-                return Some(index);
-            }
-            fitting = fitting.or(Some(index));
-        }
-        // Zones give way before a copy goes missing.
-        fitting.or_else(|| self.ring.clockwise(start).find(|index| !set.contains(index)))
+        self.candidate_with_room(set, place, start).or_else(|| {
+            let mut clockwise = self.ring.clockwise(start);
+            let fitting = clockwise.find(|index| self.fits(set, place, *index));
+            // Zones give way before a copy goes missing.
+            fitting.or_else(|| self.ring.clockwise(start).find(|index| !set.contains(index)))
+        })
     }
 
-    fn has_room(&self, index: u16) -> bool {
-        self.loads[usize::from(index)] < self.taking[usize::from(index)]
+    /// The zones that can have no more of a set than the others beside `place`.
+    fn full_zones(&self, set: &[u16], place: usize) -> Vec<u16> {
+        let others = set.iter().enumerate().filter(|(at, index)| *at != place && **index != VACANT);
+        let mut zones: Vec<u16> =
+            others.map(|(_, index)| self.shares.zone_of[usize::from(*index)]).collect();
+        zones.sort_unstable();
+        let most = self.shares.zone_max;
+        let full = zones.chunk_by(|a, b| a == b).filter(|chunk| chunk.len() >= most);
+        full.filter_map(|chunk| chunk.first().copied()).collect()
+    }
+
+    /// The first member clockwise that fits and has room. Where few have, they are asked how far away they are: walking
+    /// would lead around the whole ring, for each of many sets, when a zone is nearly full.
+    fn candidate_with_room(&self, set: &[u16], place: usize, start: u64) -> Option<u16> {
+        let full = self.full_zones(set, place);
+        let open =
+            self.room.open() - full.iter().map(|zone| self.room.open_in(*zone)).sum::<usize>();
+        if open == 0 {
+            return None;
+        }
+        let fits = |index: &u16| self.room.is_open(*index) && self.fits(set, place, *index);
+        let steps = self.members.len() / open;
+        if steps < open.saturating_mul(DISTANCE_STEPS) {
+            return self.ring.clockwise(start).find(fits);
+        }
+        let candidates = self.room.open_but(&full).filter(fits);
+        candidates.min_by_key(|index| self.ring.distance(start, *index))
     }
 
     fn fill_vacancies(&mut self, sets: &mut [u16]) {
@@ -127,7 +147,7 @@ impl<'a> Balancer<'a> {
                 }
                 if let Some(index) = self.candidate(set, place, partition) {
                     set[place] = index;
-                    self.loads[usize::from(index)] += 1;
+                    self.room.take(index);
                 }
             }
         }
@@ -137,7 +157,8 @@ impl<'a> Balancer<'a> {
     /// where that is not enough, also from members above theirs.
     fn feed_hungry(&mut self, sets: &mut [u16]) {
         let hungry: Vec<bool> = self
-            .loads
+            .room
+            .loads()
             .iter()
             .zip(&self.shares.shares)
             .map(|(load, share)| f64::from(*load) * 2.0 < *share)
@@ -148,14 +169,14 @@ impl<'a> Balancer<'a> {
         for by_ring in [true, false] {
             for (partition, set) in sets.chunks_exact_mut(self.replicas).enumerate() {
                 for index in self.hungry_for(partition, by_ring, &hungry) {
-                    let wants = f64::from(self.loads[usize::from(index)] + 1)
+                    let wants = f64::from(self.room.load(index) + 1)
                         <= self.shares.shares[usize::from(index)];
                     if !wants || set.contains(&index) {
                         continue;
                     }
                     if let Some(place) = self.victim(set, index, &hungry, by_ring) {
-                        self.loads[usize::from(set[place])] -= 1;
-                        self.loads[usize::from(index)] += 1;
+                        self.room.give(set[place]);
+                        self.room.take(index);
                         set[place] = index;
                     }
                 }
@@ -185,8 +206,8 @@ impl<'a> Balancer<'a> {
     /// The place of a set whose member is the fullest for its share and can give way to `index`.
     fn victim(&self, set: &[u16], index: u16, hungry: &[bool], by_ring: bool) -> Option<usize> {
         let fullness = |place: usize| {
-            let holder = usize::from(set[place]);
-            f64::from(self.loads[holder]) / self.shares.shares[holder].max(f64::MIN_POSITIVE)
+            let share = self.shares.shares[usize::from(set[place])].max(f64::MIN_POSITIVE);
+            f64::from(self.room.load(set[place])) / share
         };
         (0..set.len())
             .filter(|place| set[*place] != VACANT && !hungry[usize::from(set[*place])])
@@ -201,14 +222,14 @@ impl<'a> Balancer<'a> {
             let mut moved = false;
             for (partition, set) in sets.chunks_exact_mut(self.replicas).enumerate() {
                 for place in 0..set.len() {
-                    let from = usize::from(set[place]);
-                    if self.loads[from] <= self.keeping[from] {
+                    let from = set[place];
+                    if self.room.load(from) <= self.keeping[usize::from(from)] {
                         continue;
                     }
-                    let Some(to) = self.candidate(set, place, partition) else { continue };
-                    if self.has_room(to) && self.fits(set, place, to) {
-                        self.loads[from] -= 1;
-                        self.loads[usize::from(to)] += 1;
+                    let start = position(partition, self.bits);
+                    if let Some(to) = self.candidate_with_room(set, place, start) {
+                        self.room.give(from);
+                        self.room.take(to);
                         set[place] = to;
                         moved = true;
                     }

@@ -10,13 +10,14 @@
 //! are kept apart, a zone at most once too, so the excess of a heavy zone is poured over the others.
 
 mod balance;
-mod membership;
+mod member;
 mod ring;
+mod room;
 mod share;
 mod table;
 mod view;
 
-pub use membership::{Member, Membership};
+pub use member::Member;
 pub use ring::{Ring, VNODES};
 pub use table::{PlacementTable, partition_of};
 pub use view::{ClusterView, MemberView};

@@ -172,34 +172,28 @@ fn bounds_are_checked() {
 }
 
 #[test]
-fn a_membership_crosses_the_wire_and_broken_ones_are_refused() {
-    let members = equal(3);
-    let membership = Membership::new("demo", members.clone(), table(&members, 6, 2)).unwrap();
-    let (entries, body) = membership.to_parts();
-    let back = Membership::from_parts("demo", &entries, &body).unwrap();
-    assert_eq!(back, membership);
-    assert_eq!(back.index_of(members[2].node), Some(2));
-    assert_eq!(back.member(members[1].node), Some(&members[1]));
-    assert_eq!(back.index_of(NodeId(PublicKey([0; 32]))), None);
-
-    let changed = |change: fn(&mut Vec<NodeEntry>)| {
-        let mut entries = entries.clone();
-        change(&mut entries);
-        Membership::from_parts("demo", &entries, &body).unwrap_err().code
+fn a_member_crosses_the_wire_and_broken_ones_are_refused() {
+    let member = equal(1).remove(0);
+    let entry = NodeEntry::from(&member);
+    assert_eq!(Member::try_from(entry.clone()), Ok(member));
+    let broken = |change: fn(&mut NodeEntry)| {
+        let mut entry = entry.clone();
+        change(&mut entry);
+        Member::try_from(entry).unwrap_err().code
     };
-    assert_eq!(changed(|e| e.truncate(1)), ErrorCode::Malformed);
-    assert_eq!(changed(|e| e[1].name = e[0].name.clone()), ErrorCode::Malformed);
-    assert_eq!(changed(|e| e[1].address = e[0].address.clone()), ErrorCode::Malformed);
-    assert_eq!(changed(|e| e[1].node = e[0].node.clone()), ErrorCode::Malformed);
-    assert_eq!(changed(|e| e[1].node = vec![0; 31]), ErrorCode::Malformed);
-    assert_eq!(changed(|e| e[1].weight_milli = 0), ErrorCode::Malformed);
-    assert_eq!(changed(|e| e[1].name = String::new()), ErrorCode::Malformed);
-    assert_eq!(changed(|e| e[1].address = "x".repeat(300)), ErrorCode::Malformed);
+    assert_eq!(broken(|e| e.node = vec![0; 31]), ErrorCode::Malformed);
+    assert_eq!(broken(|e| e.weight_milli = 0), ErrorCode::Malformed);
+    assert_eq!(broken(|e| e.name = String::new()), ErrorCode::Malformed);
+    assert_eq!(broken(|e| e.address = "x".repeat(300)), ErrorCode::Malformed);
+}
 
+#[test]
+fn broken_tables_are_refused() {
+    let body = table(&equal(3), 6, 2).to_body();
     let broken = |change: fn(&mut TableBody)| {
         let mut body = body.clone();
         change(&mut body);
-        Membership::from_parts("demo", &entries, &body).unwrap_err().code
+        PlacementTable::from_body(&body, 3).unwrap_err().code
     };
     assert_eq!(broken(|b| b.members[0] = 3), ErrorCode::Malformed, "no such member");
     assert_eq!(broken(|b| b.members[2] = b.members[0]), ErrorCode::Malformed, "twice in a set");

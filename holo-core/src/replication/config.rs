@@ -1,5 +1,6 @@
 //! Who holds a group: replica ids, classes, and the configs that only the catalog changes.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::{Epoch, ErrorCode, Failure, PartitionId, limits};
@@ -18,13 +19,33 @@ impl fmt::Display for NodeNumber {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u32);
 
-/// A replica: a node in one life. A node that restarts is a new replica, and comes back as a learner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A replica: a node in one life. A node that restarts is a new replica, and comes back as a learner. Ordered by node,
+/// then by life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ReplicaId {
     /// The node.
     pub node: NodeNumber,
     /// Its life.
     pub incarnation: Incarnation,
+}
+
+impl ReplicaId {
+    /// The order of replicas as one number: every message looks its sender up.
+    fn rank(self) -> u64 {
+        u64::from(self.node.0) << 32 | u64::from(self.incarnation.0)
+    }
+}
+
+impl Ord for ReplicaId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for ReplicaId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl fmt::Display for ReplicaId {
@@ -68,13 +89,33 @@ impl Class {
     }
 }
 
-/// One replication group: the shards of one class that fall into one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// One replication group: the shards of one class that fall into one partition. Ordered by partition, then by class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupId {
     /// The slice of the ring.
     pub partition: PartitionId,
     /// The class of the arrays.
     pub class: Class,
+}
+
+impl GroupId {
+    /// The order of groups as one number: every message looks its group up.
+    fn rank(self) -> u64 {
+        let class = u64::from(self.class.replicas) << 8 | u64::from(self.class.min_in_sync);
+        u64::from(self.partition.0) << 16 | class
+    }
+}
+
+impl Ord for GroupId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for GroupId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl fmt::Display for GroupId {

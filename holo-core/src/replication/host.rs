@@ -1,16 +1,18 @@
 //! The machine of one node: all its replicas, and what it knows of its peers.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::attention::Rounds;
 use super::config::{ConfigVerifier, GroupConfig, GroupId, ReplicaId};
-use super::io::{Input, Output, Role};
-use super::messages::{Beat, BeatAck, CommitNews, ConfigClaim, Entry, Message, Release, SessionId};
+use super::io::{Input, Output};
+use super::messages::{Beat, BeatAck, CommitNews, ConfigClaim, Entry, Message, Release};
 use super::mutant::Mutant;
-use super::peers::Peers;
+use super::peers::DueBeat;
 use super::replica::{Context, Replica, Wanted};
 use super::summary::GroupSummary;
-use super::timers::{TICKS_PER_HEARTBEAT, Timers};
+use super::timers::Timers;
 use crate::group::Seq;
 use crate::{Epoch, ErrorCode, Failure, Instant, limits};
 
@@ -21,26 +23,18 @@ use crate::{Epoch, ErrorCode, Failure, Instant, limits};
 /// Those of each replica and each pair, and: this host keeps exactly as many snapshots as its learners have copies.
 #[derive(Debug)]
 pub struct Host {
-    me: ReplicaId,
-    timers: Timers,
     verifier: Arc<dyn ConfigVerifier>,
-    mutant: Mutant,
     groups: BTreeMap<GroupId, Replica>,
     /// The wanted holders of every group, should we come to lead it.
     targets: BTreeMap<GroupId, Vec<ReplicaId>>,
-    peers: Peers,
-    outputs: VecDeque<Output>,
-    dirty: BTreeSet<GroupId>,
-    /// Groups that wait to serve, and so for promises to pass.
-    pending: BTreeSet<GroupId>,
-    expired_below: SessionId,
-    snapshots: u64,
-    copies: usize,
-    learning: usize,
-    now: Instant,
+    rounds: Rounds,
+    ctx: Context,
     ticked_at: Option<Instant>,
-    /// Ticks so far.
-    ticks: u32,
+    tick_every: Duration,
+    /// Somebody had just fallen silent at the last tick.
+    alarmed: bool,
+    /// When every group was last looked at.
+    looked_at: Instant,
 }
 
 impl Host {
@@ -67,23 +61,15 @@ impl Host {
         mutant: Mutant,
     ) -> Self {
         Self {
-            me,
-            timers,
             verifier,
-            mutant,
             groups: BTreeMap::new(),
             targets: BTreeMap::new(),
-            peers: Peers::default(),
-            outputs: VecDeque::new(),
-            dirty: BTreeSet::new(),
-            pending: BTreeSet::new(),
-            expired_below: SessionId(0),
-            snapshots: 0,
-            copies: 0,
-            learning: 0,
-            now: Instant(0),
+            rounds: Rounds::default(),
+            tick_every: timers.tick(),
+            ctx: Context::new(me, timers, mutant),
             ticked_at: None,
-            ticks: 0,
+            alarmed: false,
+            looked_at: Instant(0),
         }
     }
 
@@ -105,11 +91,11 @@ impl Host {
     ///
     /// When the driver reports operations out of order: that is its bug, and going on would answer the wrong caller.
     pub fn handle_input(&mut self, now: Instant, input: Input) -> Result<(), Failure> {
-        self.now = self.now.max(now);
+        self.ctx.now = self.ctx.now.max(now);
         match input {
             Input::Config(claim) => self.believe(claim, None),
             Input::Living(living) => {
-                self.peers.set_living(&living);
+                self.ctx.peers.set_living(&living);
                 self.tick_groups(true);
                 Ok(())
             }
@@ -117,6 +103,7 @@ impl Host {
                 for (group, targets) in targets {
                     if let Some(replica) = self.groups.get_mut(&group) {
                         replica.set_targets(targets.clone());
+                        note(&mut self.rounds, group, replica);
                     }
                     let known = self.targets.contains_key(&group);
                     if known || self.targets.len() < limits::HOST_TARGETS_MAX {
@@ -131,11 +118,11 @@ impl Host {
                 self.with(group, |replica, ctx| {
                     replica.propose(ctx, Wanted { ticket, request, op, payload })
                 })
-                .unwrap_or_else(|| Err(unknown(no_member(self.me, group))))
+                .unwrap_or_else(|| Err(unknown(no_member(self.ctx.me, group))))
             }
             Input::PayloadReady { group, id } => self
                 .with(group, |replica, ctx| replica.on_payload_ready(ctx, id))
-                .unwrap_or_else(|| Err(no_member(self.me, group))),
+                .unwrap_or_else(|| Err(no_member(self.ctx.me, group))),
             Input::Applied { group, seq, outcome } => {
                 self.with(group, |replica, ctx| replica.on_applied(ctx, seq, outcome));
                 Ok(())
@@ -153,7 +140,7 @@ impl Host {
                 Ok(())
             }
             Input::ExpireSessions { below } => {
-                self.expired_below = self.expired_below.max(below);
+                self.ctx.expired_below = self.ctx.expired_below.max(below);
                 Ok(())
             }
         }
@@ -161,11 +148,11 @@ impl Host {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.now = self.now.max(now);
-        if self.next_tick().is_some_and(|at| at <= self.now) {
+        self.ctx.now = self.ctx.now.max(now);
+        if self.next_tick().is_some_and(|at| at <= self.ctx.now) {
             self.tick();
         } else {
-            for group in self.pending.clone() {
+            for group in self.rounds.pending().clone() {
                 self.with(group, |replica, ctx| replica.activate(ctx));
             }
         }
@@ -173,18 +160,27 @@ impl Host {
 
     /// The next thing for the driver to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        while self.outputs.is_empty() {
+        while self.ctx.outputs.is_empty() {
             // What was proposed since the last poll travels together.
-            let group = self.dirty.pop_first()?;
-            self.with(group, |replica, ctx| replica.flush(ctx));
+            if let Some(group) = self.ctx.dirty.pop_first() {
+                self.with(group, |replica, ctx| replica.flush(ctx));
+            } else if self.ctx.copies < self.ctx.timers.copies_max && !self.ctx.queued.is_empty() {
+                let group = self.ctx.queued.pop_first()?;
+                self.with(group, |replica, ctx| replica.serve_copies(ctx));
+            } else {
+                // After the configs that these leases are about.
+                let peer = self.ctx.peers.take_hurried()?;
+                self.send_beat(peer, Vec::new());
+            }
         }
-        self.outputs.pop_front()
+        self.ctx.outputs.pop_front()
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let pending = self.pending.iter();
-        let promises = pending.filter_map(|group| self.peers.blocked_until(*group, self.now));
+        let pending = self.rounds.pending().iter();
+        let promises =
+            pending.filter_map(|group| self.ctx.peers.blocked_until(*group, self.ctx.now));
         promises.chain(self.next_tick()).min()
     }
 
@@ -195,17 +191,18 @@ impl Host {
     /// When one of them is broken: a bug in this machine.
     pub fn assert_invariants(&self) {
         for (group, replica) in &self.groups {
-            replica.assert_invariants(self.mutant);
-            let waits = replica.role() == Role::PrimaryPending;
-            assert_eq!(self.pending.contains(group), waits, "{replica:?}");
+            replica.assert_invariants(self.ctx.mutant);
+            let noted = replica.noted();
+            let of_group = self.rounds.of(*group);
+            assert_eq!(of_group, (noted.busy, noted.pending), "{replica:?}");
         }
         let copies: usize = self.groups.values().map(Replica::copies).sum();
-        assert_eq!(self.copies, copies, "snapshots that nobody fetches");
+        assert_eq!(self.ctx.copies, copies, "snapshots that nobody fetches");
     }
 
     /// The replica that this host is.
     pub fn me(&self) -> ReplicaId {
-        self.me
+        self.ctx.me
     }
 
     /// The newest config that is believed here; also of groups that this host is no member of any more.
@@ -245,11 +242,11 @@ impl Host {
     }
 
     fn on_message(&mut self, from: ReplicaId, message: Message) -> Result<(), Failure> {
-        if from == self.me || self.peers.is_dead(from) {
+        if from == self.ctx.me || self.ctx.peers.is_dead(from) {
             let message = format!("replica {from} is dead, or is us");
             return Err(Failure::new(ErrorCode::Denied, message));
         }
-        self.peers.hear(from, self.now);
+        self.ctx.peers.hear(from, self.ctx.now);
         match message {
             Message::Append(mut append) => {
                 let group = append.group;
@@ -279,9 +276,9 @@ impl Host {
     }
 
     fn on_release(&mut self, from: ReplicaId, release: Release) {
-        if let Some(peer) = self.peers.get_mut(from) {
+        if let Some(peer) = self.ctx.peers.get_mut(from) {
             let Release { group, up_to } = release;
-            peer.lease.granted.on_release(group, up_to, self.mutant);
+            peer.lease.granted.on_release(group, up_to, self.ctx.mutant);
             self.with(group, |replica, ctx| replica.activate(ctx));
         }
     }
@@ -292,17 +289,17 @@ impl Host {
             return Err(Failure::new(ErrorCode::Malformed, message));
         }
         // Whom no config of ours names gets no promise.
-        let Some(peer) = self.peers.get_mut(from) else {
+        let Some(peer) = self.ctx.peers.get_mut(from) else {
             let message = format!("replica {from} shares no group with us");
             return Err(Failure::new(ErrorCode::Denied, message));
         };
-        let promise = match self.mutant {
-            Mutant::NoDriftMargin => self.timers.lease,
-            _ => self.timers.promise(),
+        let promise = match self.ctx.mutant {
+            Mutant::NoDriftMargin => self.ctx.timers.lease,
+            _ => self.ctx.timers.promise(),
         };
-        let (now, granted) = (self.now, &mut peer.lease.granted);
+        let (now, granted) = (self.ctx.now, &mut peer.lease.granted);
         let ack = granted.on_beat(now, beat.sent_at, beat.known_set, promise);
-        self.outputs.push_back(Output::Send { to: from, message: Message::BeatAck(ack) });
+        self.ctx.outputs.push_back(Output::Send { to: from, message: Message::BeatAck(ack) });
         for news in beat.commits {
             self.with(news.group, |replica, ctx| replica.on_commit_news(ctx, from, news));
         }
@@ -310,19 +307,22 @@ impl Host {
     }
 
     fn on_beat_ack(&mut self, from: ReplicaId, ack: BeatAck) -> Result<(), Failure> {
-        let Some(peer) = self.peers.get_mut(from) else {
+        let Some(peer) = self.ctx.peers.get_mut(from) else {
             let message = format!("replica {from} shares no group with us");
             return Err(Failure::new(ErrorCode::Denied, message));
         };
         let held = &mut peer.lease.held;
-        let mut groups: BTreeSet<GroupId> = BTreeSet::new();
-        if ack.set.is_some() {
+        let changes_set = ack.set.is_some();
+        let mut groups: Vec<GroupId> =
+            if changes_set { held.groups().collect() } else { Vec::new() };
+        if held.on_ack(self.ctx.now, ack, self.ctx.timers.lease, self.ctx.mutant)? {
             groups.extend(held.groups());
-        }
-        if held.on_ack(self.now, ack, self.timers.lease, self.mutant)? {
-            groups.extend(held.groups());
+            if changes_set {
+                groups.sort_unstable();
+                groups.dedup();
+            }
             for group in groups {
-                self.with(group, |replica, ctx| replica.update_gate(ctx));
+                self.with(group, |replica, ctx| replica.on_leases(ctx));
             }
         }
         Ok(())
@@ -340,20 +340,20 @@ impl Host {
             return Err(Failure::new(ErrorCode::Malformed, "a config of another group"));
         }
         let known = self.groups.get(&config.group).map_or(Epoch(0), Replica::epoch);
-        let replayed = config.epoch < known && self.mutant == Mutant::BelieveReplayedConfig;
+        let replayed = config.epoch < known && self.ctx.mutant == Mutant::BelieveReplayedConfig;
         if config.epoch <= known && !replayed {
             return Ok(());
         }
         config.check()?;
         let proven = claim.proof.len() <= limits::CONFIG_PROOF_BYTES_MAX
             && self.verifier.is_proven(config, &claim.proof);
-        if !proven && self.mutant != Mutant::BelieveUnprovenConfig {
+        if !proven && self.ctx.mutant != Mutant::BelieveUnprovenConfig {
             let message = format!("nothing proves epoch {} of {}", config.epoch, config.group);
             return Err(Failure::new(ErrorCode::Denied, message));
         }
         let group = config.group;
         if !self.groups.contains_key(&group) {
-            if config.role_of(self.me).is_none() {
+            if config.role_of(self.ctx.me).is_none() {
                 return Ok(());
             }
             if self.groups.len() >= limits::HOST_GROUPS_MAX {
@@ -371,28 +371,11 @@ impl Host {
     fn with<T>(
         &mut self,
         group: GroupId,
-        handle: impl FnOnce(&mut Replica, &mut Context<'_>) -> T,
+        handle: impl FnOnce(&mut Replica, &mut Context) -> T,
     ) -> Option<T> {
         let replica = self.groups.get_mut(&group)?;
-        let mut ctx = Context {
-            now: self.now,
-            me: self.me,
-            timers: &self.timers,
-            mutant: self.mutant,
-            peers: &mut self.peers,
-            outputs: &mut self.outputs,
-            dirty: &mut self.dirty,
-            expired_below: self.expired_below,
-            snapshots: &mut self.snapshots,
-            copies: &mut self.copies,
-            learning: &mut self.learning,
-        };
-        let result = handle(replica, &mut ctx);
-        if replica.role() == Role::PrimaryPending {
-            self.pending.insert(group);
-        } else {
-            self.pending.remove(&group);
-        }
+        let result = handle(replica, &mut self.ctx);
+        note(&mut self.rounds, group, replica);
         Some(result)
     }
 
@@ -401,7 +384,7 @@ impl Host {
         &mut self,
         from: ReplicaId,
         group: GroupId,
-        handle: impl FnOnce(&mut Replica, &mut Context<'_>) -> Result<(), Failure>,
+        handle: impl FnOnce(&mut Replica, &mut Context) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         self.with(group, handle).unwrap_or_else(|| {
             let message = format!("replica {from} speaks of group {group}, which is not here");
@@ -413,55 +396,86 @@ impl Host {
         if self.groups.is_empty() {
             return None;
         }
-        Some(self.ticked_at.map_or(self.now, |at| at.after(self.timers.tick())))
+        let Some(at) = self.ticked_at else { return Some(self.ctx.now) };
+        let soon = at.after(self.tick_every);
+        if self.alarmed || self.rounds.next_busy(None).is_some() {
+            return Some(soon);
+        }
+        // Nothing is under way: what comes next is a beat, or somebody who has fallen silent.
+        let timers = &self.ctx.timers;
+        let next = self.ctx.peers.next_event(at, timers.silence());
+        Some(next.unwrap_or(Instant::MAX).clamp(soon, at.after(timers.heartbeat)))
     }
 
     fn tick(&mut self) {
-        let since = self.ticked_at.replace(self.now).unwrap_or(self.now);
+        let since = self.ticked_at.replace(self.ctx.now).unwrap_or(self.ctx.now);
         // Whoever was not running has not listened either: silence counts only while we hear.
-        let pause = self.now.since(since).saturating_sub(self.timers.heartbeat);
-        if pause > self.timers.heartbeat {
-            self.peers.forgive(pause, self.now);
+        let pause = self.ctx.now.since(since).saturating_sub(self.ctx.timers.heartbeat);
+        if pause > self.ctx.timers.heartbeat {
+            self.ctx.peers.forgive(pause, self.ctx.now);
             for replica in self.groups.values_mut() {
-                replica.forgive(pause, self.now);
+                replica.forgive(pause, self.ctx.now);
             }
         }
-        self.peers.expire(self.now);
-        self.send_beats();
-        // A quiet group is looked at once per heartbeat, unless somebody has just fallen silent.
-        self.ticks = self.ticks.wrapping_add(1);
-        let silence = self.timers.heartbeat.saturating_mul(2);
-        let news = self.timers.take_over.saturating_mul(4);
-        let alarmed = self.peers.any_silent(self.now, silence, news);
-        self.tick_groups(alarmed || self.ticks.is_multiple_of(TICKS_PER_HEARTBEAT));
+        self.ctx.peers.bury(self.ctx.now);
+        let round = self.ctx.peers.look_around(self.ctx.now, &self.ctx.timers);
+        self.send_beats(round.due);
+        // A quiet group is looked at now and then; at every beat while anybody is silent or learns, and at every tick
+        // when somebody has just fallen silent.
+        let timers = &self.ctx.timers;
+        let is_calm = self.rounds.learning() == 0 && !round.silent;
+        let every = if is_calm { timers.calm_look() } else { timers.heartbeat };
+        let all = round.alarmed || self.ctx.now.since(self.looked_at) >= every;
+        if all {
+            self.looked_at = self.ctx.now;
+        }
+        self.alarmed = round.alarmed;
+        self.tick_groups(all);
     }
 
     fn tick_groups(&mut self, all: bool) {
-        self.learning = self.groups.values().filter(|replica| replica.is_learning()).count();
-        let groups = self.groups.iter().filter(|(_, replica)| all || replica.is_busy());
-        let groups: Vec<GroupId> = groups.map(|(group, _)| *group).collect();
-        for group in groups {
+        self.ctx.learning = self.rounds.learning();
+        if all {
+            for (group, replica) in &mut self.groups {
+                replica.tick(&mut self.ctx);
+                note(&mut self.rounds, *group, replica);
+            }
+            return;
+        }
+        let mut at = None;
+        while let Some(group) = self.rounds.next_busy(at) {
+            at = Some(group);
             self.with(group, |replica, ctx| replica.tick(ctx));
         }
     }
 
     /// One beat per peer that is a member of a group that we lead, however many groups they are.
-    fn send_beats(&mut self) {
-        let next = self.now.after(self.timers.heartbeat);
-        let due = self.peers.take_due(self.now, next);
+    fn send_beats(&mut self, mut due: Vec<DueBeat>) {
         if due.is_empty() {
             return;
         }
-        let mut beats: BTreeMap<ReplicaId, Vec<CommitNews>> = BTreeMap::new();
         for replica in self.groups.values() {
-            replica.collect_news(&due, &mut beats);
+            replica.collect_news(&mut due);
         }
-        for (to, commits) in beats {
-            let Some(peer) = self.peers.get_mut(to) else { continue };
-            let known_set = peer.lease.held.beat(self.now);
-            let message = Message::Beat(Beat { sent_at: self.now, known_set, commits });
-            self.outputs.push_back(Output::Send { to, message });
+        for DueBeat { to, wanted, commits } in due {
+            if wanted {
+                self.send_beat(to, commits);
+            }
         }
+    }
+
+    fn send_beat(&mut self, to: ReplicaId, commits: Vec<CommitNews>) {
+        let Some(peer) = self.ctx.peers.get_mut(to) else { return };
+        let known_set = peer.lease.held.beat(self.ctx.now);
+        let message = Message::Beat(Beat { sent_at: self.ctx.now, known_set, commits });
+        self.ctx.outputs.push_back(Output::Send { to, message });
+    }
+}
+
+/// Notes what attention a group needs after an event.
+fn note(rounds: &mut Rounds, group: GroupId, replica: &mut Replica) {
+    if let Some((before, now)) = replica.news_of_attention() {
+        rounds.note(group, before, now);
     }
 }
 

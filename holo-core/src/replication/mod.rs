@@ -15,6 +15,7 @@
 //!
 //! The catalog, which alone changes configs; bytes and frames (`holo-mem`); sockets.
 
+mod attention;
 mod config;
 mod dedup;
 mod host;

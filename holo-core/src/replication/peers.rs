@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::config::{GroupId, Incarnation, NodeNumber, ReplicaId};
 use super::lease::PeerLease;
-use super::messages::SetVersion;
+use super::messages::{CommitNews, SetVersion};
+use super::timers::Timers;
 use crate::{Instant, limits};
 
 /// All replicas that this host shares or shared groups with.
@@ -13,8 +14,33 @@ use crate::{Instant, limits};
 pub(super) struct Peers {
     peers: BTreeMap<ReplicaId, Peer>,
     living: BTreeMap<NodeNumber, Incarnation>,
+    /// Some of `peers` may be dead: they go when nothing is owed to them.
+    has_dead: bool,
     /// The last version given to a lease set; one count for all, so that none comes back when a peer is forgotten.
     set_versions: u64,
+    /// Those whose leases are waited for: they are asked for them before their next beat is due.
+    hurried: BTreeSet<ReplicaId>,
+}
+
+/// What a look at every peer has shown.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// Peers whose beat is due, in ascending order.
+    pub(super) due: Vec<DueBeat>,
+    /// One of them has just fallen silent.
+    pub(super) alarmed: bool,
+    /// One of them is silent.
+    pub(super) silent: bool,
+}
+
+/// A peer whose beat is due.
+#[derive(Debug)]
+pub(super) struct DueBeat {
+    pub(super) to: ReplicaId,
+    /// We lead a group that it is a member of.
+    pub(super) wanted: bool,
+    /// Commits that it may not know.
+    pub(super) commits: Vec<CommitNews>,
 }
 
 /// One of them.
@@ -55,6 +81,7 @@ impl Peers {
             let known = self.living.entry(replica.node).or_default();
             *known = replica.incarnation.max(*known);
         }
+        self.has_dead = true;
     }
 
     /// After a pause of our own, nobody's silence is held against them.
@@ -64,24 +91,48 @@ impl Peers {
         }
     }
 
-    /// Forgets promises that have passed, and the dead to whom nothing is owed.
-    pub(super) fn expire(&mut self, now: Instant) {
+    /// Forgets the dead to whom nothing is owed any more.
+    pub(super) fn bury(&mut self, now: Instant) {
+        if !self.has_dead {
+            return;
+        }
         let living = &self.living;
+        let is_dead =
+            |id: &ReplicaId| living.get(&id.node).is_some_and(|now| id.incarnation < *now);
         self.peers.retain(|id, peer| {
             peer.lease.granted.expire(now);
-            let is_dead = living.get(&id.node).is_some_and(|now| id.incarnation < *now);
-            !(is_dead && peer.lease.granted.is_free())
+            !(is_dead(id) && peer.lease.granted.is_free())
         });
+        self.has_dead = self.peers.keys().any(is_dead);
     }
 
-    /// The peers whose beat is due; their next one is due at `next`.
-    pub(super) fn take_due(&mut self, now: Instant, next: Instant) -> BTreeSet<ReplicaId> {
-        let due = self.peers.iter_mut().filter(|(_, peer)| peer.beat_at <= now);
-        due.map(|(id, peer)| {
-            peer.beat_at = next;
-            *id
-        })
-        .collect()
+    /// Looks at every peer once: forgets promises that have passed, and says whose beat is due and whether anybody has
+    /// just fallen silent.
+    pub(super) fn look_around(&mut self, now: Instant, timers: &Timers) -> Round {
+        let next = now.after(timers.heartbeat);
+        let (silence, news) = (timers.silence(), timers.take_over.saturating_mul(4));
+        let mut round = Round { due: Vec::new(), alarmed: false, silent: false };
+        for (id, peer) in &mut self.peers {
+            peer.lease.granted.expire(now);
+            if peer.beat_at <= now {
+                peer.beat_at = next;
+                round.due.push(DueBeat { to: *id, wanted: false, commits: Vec::new() });
+            }
+            let unheard = now.since(peer.heard);
+            round.silent |= unheard >= silence;
+            round.alarmed |= (silence..news).contains(&unheard);
+        }
+        round
+    }
+
+    /// Asks for the peer's leases as soon as everything else is said.
+    pub(super) fn hurry(&mut self, peer: ReplicaId) {
+        self.hurried.insert(peer);
+    }
+
+    /// One of those who are to be asked now.
+    pub(super) fn take_hurried(&mut self) -> Option<ReplicaId> {
+        self.hurried.pop_first()
     }
 
     /// A version that no lease set had before.
@@ -113,9 +164,11 @@ impl Peers {
         now.since(self.peers.get(&peer).map_or(since, |peer| peer.heard.max(since)))
     }
 
-    /// Whether any peer has been silent for longer than `from`, and not yet for `to`.
-    pub(super) fn any_silent(&self, now: Instant, from: Duration, to: Duration) -> bool {
-        self.peers.values().any(|peer| (from..to).contains(&now.since(peer.heard)))
+    /// When the next beat is due, or somebody who was heard at `now` counts as silent, should nothing come from it.
+    pub(super) fn next_event(&self, now: Instant, silence: Duration) -> Option<Instant> {
+        let beats = self.peers.values().map(|peer| peer.beat_at);
+        let silences = self.peers.values().map(|peer| peer.heard.after(silence));
+        beats.chain(silences.filter(|at| *at > now)).min()
     }
 
     /// Until when `peer` serves nobody else in `group`.
@@ -154,7 +207,7 @@ mod tests {
         assert_eq!(peers.silence(replica(1, 1), now, now), Duration::MAX);
         peers.set_living(&[replica(1, 1)]);
         assert!(peers.is_dead(replica(1, 1)), "old news raise nobody");
-        peers.expire(now);
+        peers.bury(now);
         assert!(peers.get(replica(1, 1)).is_none());
     }
 
@@ -169,12 +222,12 @@ mod tests {
         let promise = Duration::from_nanos(30);
         granted.on_beat(Instant(0), Instant(0), SetVersion(0), promise);
         peers.set_living(&[replica(1, 2)]);
-        peers.expire(Instant(1));
+        peers.bury(Instant(1));
         let granted = &mut peers.get_mut(replica(1, 1)).unwrap().lease.granted;
         granted.leave(group, left, crate::replication::Mutant::None);
-        peers.expire(Instant(29));
+        peers.bury(Instant(29));
         assert_eq!(peers.blocked_until(group, Instant(29)), Some(Instant(30)));
-        peers.expire(Instant(30));
+        peers.bury(Instant(30));
         assert!(peers.get(replica(1, 1)).is_none());
     }
 

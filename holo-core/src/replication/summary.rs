@@ -36,6 +36,32 @@ pub struct GroupSummary {
     pub gate: ReadGate,
 }
 
+impl GroupSummary {
+    /// The group's last operation in `epoch`, when this replica has applied it: for the primary, what is committed, once
+    /// nothing more can be; for others, what the primary has told. Meant for a group that takes no operations any more.
+    ///
+    /// A primary with fewer members in sync than the class wants commits nothing in this epoch: what follows its last
+    /// committed operation was promised to nobody, and waiting for it would never end.
+    pub fn rests_at(&self, epoch: Epoch, last: Option<Seq>) -> Option<Seq> {
+        if self.epoch != epoch || self.lost || !self.has_base {
+            return None;
+        }
+        let rests = match last {
+            None => {
+                let wanted = usize::from(self.group.class.min_in_sync);
+                let ends = self.commit == self.last || self.in_sync.len() < wanted;
+                self.role == Role::Primary && self.applied == self.commit && ends
+            }
+            Some(last) => {
+                matches!(self.role, Role::Primary | Role::Backup)
+                    && self.applied == last
+                    && self.commit == last
+            }
+        };
+        rests.then_some(self.applied)
+    }
+}
+
 /// How far a learner is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LearnerSummary {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::{ErrorCode, Failure};
 
 /// How often the machine looks around between two beats.
-pub(super) const TICKS_PER_HEARTBEAT: u32 = 4;
+const TICKS_PER_HEARTBEAT: u32 = 4;
+/// How many heartbeats [`Timers::calm_look`] is at most.
+const CALM_HEARTBEATS: u32 = 4;
 
 /// The times of one cluster; the same on all its nodes, but for the drift of their clocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +33,11 @@ pub struct Timers {
     pub payload_keep: Duration,
     /// After a target could not be brought up, how long it is left alone; doubles with each failure, up to 16 times.
     pub target_retry: Duration,
-    /// Learners that one host brings up at the same time.
+    /// Frozen states that one host keeps for learners at the same time: what is copied at once.
     pub copies_max: usize,
+    /// Learners that one host brings up at the same time. Most of them wait, for the catalog, a lease, or their turn to
+    /// copy, which costs nothing.
+    pub learners_max: usize,
 }
 
 impl Default for Timers {
@@ -49,6 +54,7 @@ impl Default for Timers {
             payload_keep: Duration::from_secs(30),
             target_retry: Duration::from_secs(1),
             copies_max: 4,
+            learners_max: 64,
         }
     }
 }
@@ -59,7 +65,19 @@ impl Timers {
         self.lease.saturating_add(self.lease.saturating_mul(self.drift_margin_milli) / 1000)
     }
 
-    /// How often the machine looks around.
+    /// How often a quiet group is looked at while everybody is heard and nobody learns: often enough that what was seen
+    /// then is no slowness when something begins.
+    pub(super) fn calm_look(&self) -> Duration {
+        let calm = self.heartbeat.saturating_mul(CALM_HEARTBEATS);
+        calm.min(self.stall / 4).max(self.heartbeat)
+    }
+
+    /// How long a peer may say nothing before it counts as silent.
+    pub(super) fn silence(&self) -> Duration {
+        self.heartbeat.saturating_mul(2)
+    }
+
+    /// How often the machine looks around while anything is under way.
     pub fn tick(&self) -> Duration {
         self.heartbeat / TICKS_PER_HEARTBEAT
     }
@@ -86,7 +104,7 @@ impl Timers {
         if self.evict < self.lease || self.stall < self.evict {
             return refuse("an eviction must wait for the lease, and for a slow member longer");
         }
-        if self.copies_max == 0 {
+        if self.copies_max == 0 || self.learners_max == 0 {
             return refuse("a host that copies nothing never repairs anything");
         }
         Ok(())
@@ -105,7 +123,7 @@ mod tests {
 
     #[test]
     fn times_that_break_a_rule_are_refused() {
-        let break_it: [fn(&mut Timers); 7] = [
+        let break_it: [fn(&mut Timers); 8] = [
             |t| t.heartbeat = Duration::from_nanos(3),
             |t| t.lease = t.heartbeat,
             |t| t.drift_margin_milli = 0,
@@ -113,6 +131,7 @@ mod tests {
             |t| t.evict = Duration::from_millis(299),
             |t| t.stall = Duration::from_millis(399),
             |t| t.copies_max = 0,
+            |t| t.learners_max = 0,
         ];
         for (i, break_it) in break_it.iter().enumerate() {
             let mut timers = Timers::default();

@@ -1,5 +1,7 @@
 //! Bodies of what operators ask of the cluster.
 
+use std::fmt;
+
 use super::{Allocate, ArrayInfo, ArrayRef, Empty, MemberEntry, NodeLoad};
 
 /// One request of an operator.
@@ -11,7 +13,7 @@ pub struct AdminRequest {
     /// What is asked.
     #[prost(
         oneof = "AdminAction",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
     )]
     pub action: Option<AdminAction>,
 }
@@ -69,9 +71,9 @@ pub enum AdminAction {
     /// see.
     #[prost(message, tag = "17")]
     Settings(SettingsBody),
-    /// Gives up the data of all lost groups and starts them empty, answered with [`LossReport`]; CONFIG.
+    /// Gives up the data of lost groups and starts them empty, answered with [`LossReport`]; CONFIG.
     #[prost(message, tag = "18")]
-    AcceptLoss(Empty),
+    AcceptLoss(LossOrder),
     /// Removes an array; FREE on its name. Between voters only, as [`Self::Allocate`].
     #[prost(message, tag = "19")]
     RemoveArray(ArrayRef),
@@ -81,6 +83,9 @@ pub enum AdminAction {
     /// How that goes, answered with [`CloseReport`]; STATUS.
     #[prost(message, tag = "21")]
     WatchClose(Empty),
+    /// What is lost, answered with [`LossReport`]; CONFIG.
+    #[prost(message, tag = "22")]
+    PlanLoss(Empty),
 }
 
 /// What came of a request.
@@ -183,6 +188,7 @@ pub struct TicketList {
 
 /// A ticket as operators see it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
 pub struct TicketBody {
     /// Public half of its seed, 32 bytes.
     #[prost(bytes = "vec", tag = "1")]
@@ -199,6 +205,15 @@ pub struct TicketBody {
     /// The text to paste; only where it has just been made.
     #[prost(string, tag = "5")]
     pub text: String,
+}
+
+impl fmt::Debug for TicketBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("TicketBody");
+        shown.field("key", &self.key).field("expires_unix_ms", &self.expires_unix_ms);
+        shown.field("node_name", &self.node_name).field("used_by", &self.used_by);
+        shown.field("text", &if self.text.is_empty() { "" } else { "<redacted>" }).finish()
+    }
 }
 
 /// A node: by name, number, or the first 8 or more digits of its id.
@@ -518,13 +533,30 @@ pub struct SettingsBody {
     pub voters_max: Option<u32>,
 }
 
-/// What was given up.
+/// What shall be given up.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct LossOrder {
+    /// [`LossReport::mark`] of what was shown to whoever decides: nothing else is given up.
+    #[prost(bytes = "vec", tag = "1")]
+    pub mark: Vec<u8>,
+}
+
+/// What is lost, or was given up.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct LossReport {
-    /// Groups that start empty.
+    /// Groups whose last copy has died; those that start empty.
     #[prost(uint64, tag = "1")]
     pub groups: u64,
-    /// Arrays that had data in them, the first ones.
+    /// Arrays that have data in them, the first ones.
     #[prost(string, repeated, tag = "2")]
     pub arrays: Vec<String>,
+    /// Stands for these groups in their present epochs, 32 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub mark: Vec<u8>,
+    /// Groups that nobody serves and that are not given up, because somebody who has them may come back.
+    #[prost(uint64, tag = "4")]
+    pub groups_awaited: u64,
+    /// Names of those who have them.
+    #[prost(string, repeated, tag = "5")]
+    pub waits_for: Vec<String>,
 }

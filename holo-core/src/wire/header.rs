@@ -257,6 +257,8 @@ kinds! {
     SnapshotIndex = 68, Repair;
     /// `SnapshotPages` -> `Empty` and the pages as bulk.
     SnapshotPages = 69, Repair;
+    /// `DigestQuery` -> `GroupDigests`: what the copies of groups contain, for an operator who compares them.
+    GroupDigests = 70, Repair;
     /// Opaque to all but the catalog's driver.
     Raft = 80, Catalog;
     /// `CatalogCommand` -> `CatalogAnswer`: from a node to a voter.

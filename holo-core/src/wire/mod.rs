@@ -6,6 +6,8 @@
 mod admin;
 pub mod catalog;
 
+mod digests;
+mod group;
 mod header;
 mod join;
 mod messages;
@@ -16,10 +18,12 @@ mod view;
 
 pub use admin::{
     AdminAction, AdminReply, AdminRequest, AdminResult, CloseOrder, CloseReport, ClusterReport,
-    DrainReport, LossReport, NodeOrder, NodeOrderKind, NodeRef, NodeReport, PrincipalBody,
-    PrincipalList, PrincipalRef, ReceiverBody, RingOrder, RingReport, RingShare, RingTable,
-    SettingsBody, TicketBody, TicketList, TicketOrder, TicketRef,
+    DrainReport, LossOrder, LossReport, NodeOrder, NodeOrderKind, NodeRef, NodeReport,
+    PrincipalBody, PrincipalList, PrincipalRef, ReceiverBody, RingOrder, RingReport, RingShare,
+    RingTable, SettingsBody, TicketBody, TicketList, TicketOrder, TicketRef,
 };
+pub use digests::{DigestQuery, GroupDigests, ReplicaDigest, ReplicaDigestBody};
+pub use group::GroupBody;
 pub use header::{FrameHeader, HEADER_BYTES, Kind, Lane, WIRE_VERSION};
 pub use join::{IssuerBody, JoinReply, JoinRequest, welcome_statement};
 pub use messages::{
@@ -29,14 +33,14 @@ pub use messages::{
     RunShards, ShardPartial, Shutdown, StatusQuery, TableBody, WriteShard,
 };
 pub use payload::{
-    FetchPayload, GroupBody, PayloadBody, ShardPages, SnapshotIndex, SnapshotPages, SnapshotQuery,
+    FetchPayload, PayloadBody, ShardPages, SnapshotIndex, SnapshotPages, SnapshotQuery,
     StagePayload,
 };
 pub use peer_catalog::{
     CatalogAnswer, CatalogCommand, CatalogFollow, CatalogNews, Heartbeat, HeartbeatReply, NodeLoad,
     RaftEnvelope, VoterReady, VoterSecrets,
 };
-pub use replication::{ConfigBody, PeerBatch, PeerMessage, ReplicaBody};
+pub use replication::{ClaimBody, PeerBatch, PeerMessage, ReplicaBody};
 pub use view::{
     AwaitedBody, ClassBody, FillRange, MemberEntry, OpenSession, RequestKeyBody, SessionReply,
     UpdateElement, UpdateReply, ViewBody, ViewQuery,

@@ -1,5 +1,7 @@
 //! Bodies between nodes about the catalog: following it, proposing to it, voting in it, and beats.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 /// Asks for what changed since a version; waits when nothing did. The answer's bytes come as bulk.
@@ -81,6 +83,7 @@ pub struct RaftEnvelope {
 
 /// What a node needs to become a voter; from the catalog's leader.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
 pub struct VoterSecrets {
     /// The secret that placement keys come from, 32 bytes.
     #[prost(bytes = "vec", tag = "1")]
@@ -88,6 +91,12 @@ pub struct VoterSecrets {
     /// Seed of the signing key that the voters share, 32 bytes.
     #[prost(bytes = "vec", tag = "2")]
     pub issuer_seed: Vec<u8>,
+}
+
+impl fmt::Debug for VoterSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VoterSecrets(<redacted>)")
+    }
 }
 
 /// The node is ready to vote.

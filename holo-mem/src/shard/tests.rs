@@ -146,6 +146,28 @@ fn a_snapshot_serves_tiles_of_its_moment() {
 }
 
 #[test]
+fn a_filled_range_shows_one_frame_until_somebody_writes_to_a_page_of_it() {
+    let (arena, shard) = shard(16, 8 * PAGE + 16);
+    shard.write(0, &[7; 24]).unwrap();
+    shard.fill(8, 8 * PAGE + 4, &[1, 2, 3, 4]).unwrap();
+    let mut expected = [1, 2, 3, 4].repeat(usize::try_from(shard.bytes()).unwrap() / 4);
+    expected[..8].fill(7);
+    expected[8 * PAGE_BYTES + 12..].fill(0);
+    assert!(contents(&shard) == expected, "both partial pages keep what lies outside");
+    assert_eq!(arena.stats().frames_used, 3, "the first page, the last, and one for seven between");
+    let held = shard.snapshot();
+    shard.write(3 * PAGE + 1, &[9]).unwrap();
+    expected[3 * PAGE_BYTES + 1] = 9;
+    assert!(contents(&shard) == expected, "a write changes its own page alone");
+    let mut before = [0; 4];
+    held.read_into(3 * PAGE, &mut before).unwrap();
+    assert_eq!(before, [1, 2, 3, 4]);
+    shard.fill(0, 0, &[5]).unwrap();
+    assert!(matches!(shard.fill(8 * PAGE, 24, &[5]), Err(MemError::OutOfRange { .. })));
+    assert!(contents(&shard) == expected);
+}
+
+#[test]
 fn digests_follow_every_write() {
     let (_arena, shard) = shard(16, 2 * PAGE + 10);
     let whole = usize::try_from(shard.bytes()).unwrap();

@@ -5,17 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use holo_core::catalog::{
-    Admission, Answer, Authority, IssuerCertificate, NewNode, NodeState, Operation,
-};
+use holo_core::catalog::{Admission, Answer, Authority, NewNode, NodeState, Operation};
 use holo_core::replication::NodeNumber;
-use holo_core::wire::{
-    Decode, IssuerBody, JoinReply, JoinRequest, Kind, WIRE_VERSION, welcome_statement,
-};
+use holo_core::wire::{Decode, JoinReply, JoinRequest, Kind, WIRE_VERSION, welcome_statement};
 use holo_core::{ErrorCode, Failure, Instant, NodeId, PublicKey, Role, UnixMillis, limits};
 use holo_net::{Peer, Request};
 use parking_lot::Mutex;
-use prost::Message;
 
 use super::health::check_clock;
 use super::{Control, Phase};
@@ -141,11 +136,8 @@ impl Control {
     ///
     /// [`ErrorCode::NotReady`], [`ErrorCode::VersionMismatch`], [`ErrorCode::ClockSkew`], [`ErrorCode::Malformed`],
     /// [`ErrorCode::IdentityMismatch`] when the request is for another node than the stranger, and those of the admission.
-    pub(crate) async fn serve_join(
-        &self,
-        peer: &Peer,
-        request: JoinRequest,
-    ) -> Result<JoinReply, Failure> {
+    pub(crate) async fn serve_join(&self, peer: &Peer, body: Bytes) -> Result<JoinReply, Failure> {
+        let request = JoinRequest::decode_body(&body)?;
         // The first node of a cluster is ready when the cluster and its first tickets are made.
         if self.replica().is_none() {
             let message =
@@ -190,7 +182,7 @@ impl Control {
             if passed_on {
                 return Err(super::propose::not_a_voter());
             }
-            return self.pass_join_on(request).await;
+            return self.pass_join_on(body).await;
         }
         self.check_ticket(&admission).await?;
         let admitted = self
@@ -220,12 +212,11 @@ impl Control {
         }
     }
 
-    async fn pass_join_on(&self, request: JoinRequest) -> Result<JoinReply, Failure> {
+    async fn pass_join_on(&self, body: Bytes) -> Result<JoinReply, Failure> {
         let (voter, link) = self.any_voter(0).ok_or_else(|| {
             Failure::new(ErrorCode::NoQuorum, "none of the catalog's voters can be reached")
                 .retry_after_ms(500)
         })?;
-        let body = Bytes::from(request.encode_to_vec());
         let request = Request::new(Kind::Join, ADMIT_PATIENCE, body);
         JoinReply::decode_body(&self.call_voter(voter, &link, request).await?)
     }
@@ -245,7 +236,7 @@ impl Control {
                 number: number.0,
                 cluster_name: state.cluster_name().to_owned(),
                 root: state.root().0.to_vec(),
-                issuer: certificate.map(issuer_body),
+                issuer: certificate.map(Into::into),
                 welcome: Vec::new(),
                 members: view.to_body().members,
                 voters: state.voters().iter().map(|voter| voter.0).collect(),
@@ -254,14 +245,6 @@ impl Control {
         let statement = welcome_statement(self.cluster()?, node, nonce, &reply);
         reply.welcome = prover.sign(&statement).to_vec();
         Ok(reply)
-    }
-}
-
-fn issuer_body(certificate: &IssuerCertificate) -> IssuerBody {
-    IssuerBody {
-        key: certificate.issuer.0.to_vec(),
-        not_after_unix_ms: certificate.not_after.0,
-        signature: certificate.signature.to_vec(),
     }
 }
 

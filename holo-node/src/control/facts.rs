@@ -12,7 +12,6 @@ use holo_core::{ArrayId, Epoch, ErrorCode, Failure, Policy, PublicKey};
 use parking_lot::Mutex;
 use prost::Message;
 
-use super::closing::intake_of;
 use super::{Control, Phase};
 use crate::home::KnownMember;
 use crate::ports::News;
@@ -190,7 +189,7 @@ impl Control {
             news.sessions_below = changes.sessions_expired_below();
             news.next_array = changes.next_array();
             if changes.touches_close() {
-                news.intake = Some(intake_of(state, self.replica()));
+                news.intake = Some(state.intake(self.replica()));
             }
             configs.extend(changes.groups().iter().map(|config| (config.group, config.clone())));
             told.version = state.version();

@@ -156,7 +156,6 @@ impl Control {
                 boot: self.boot,
                 agent: AGENT.to_owned(),
                 address: self.config.advertise.clone(),
-                resumes: None,
                 after: Some(after),
             };
             match self.propose_as_node(Operation::Register(start), REGISTER_PATIENCE).await {

@@ -49,8 +49,6 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-pub(crate) use self::closing::{CloseStage, ToHold};
-
 use self::admission::Strangers;
 use self::copy::Copy;
 use self::duties::Duties;
@@ -283,6 +281,15 @@ impl Control {
         self.tasks.lock().abort_all();
         drop(self.voting.write().take());
         *self.endpoint.lock() = None;
+    }
+
+    /// Whether this node can never go on: its cluster has put it out, or something broke.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(&*self.phase.borrow(), Phase::Over(_))
+    }
+
+    /// Leaves the directory to the next process, once nothing of this one is left that would be in its way.
+    pub(crate) fn leave_directory(&self) {
         *self.lock.lock() = None;
     }
 
@@ -363,7 +370,7 @@ impl Control {
     fn belong(&self, belonging: Belonging) {
         let by_key = belonging.members.iter().map(|member| (member.key, member.number));
         self.members.store(Arc::new(by_key.collect::<BTreeMap<_, _>>()));
-        drop(self.verifier.set(Arc::new(Verifier::new(belonging.root))));
+        drop(self.verifier.set(Arc::new(Verifier::new(belonging.root, self.clock.clone()))));
         *self.belonging.write() = Some(belonging);
         self.phase.send_if_modified(|phase| {
             let joined = *phase == Phase::Joining;

@@ -9,6 +9,7 @@ use holo_core::replication::{ConfigVerifier, GroupConfig, GroupId};
 use holo_core::{ClusterId, Epoch, ErrorCode, Failure, PublicKey, UnixMillis};
 use parking_lot::RwLock;
 
+use crate::clock::Clock;
 use crate::home::SharedSecrets;
 
 /// A proof with the config that it is about.
@@ -86,12 +87,15 @@ fn proofs(configs: &[GroupConfig], issuer: PublicKey, signature: &[u8; 64]) -> V
 
 /// Says whether the catalog made a config; shared with the data plane.
 #[derive(Debug)]
-pub(crate) struct Verifier(RwLock<IssuerVerifier>);
+pub(crate) struct Verifier {
+    issuers: RwLock<IssuerVerifier>,
+    clock: Clock,
+}
 
 impl Verifier {
     /// Believes issuers that this root vouches for.
-    pub(crate) fn new(root: PublicKey) -> Self {
-        Self(RwLock::new(IssuerVerifier::new(root)))
+    pub(crate) fn new(root: PublicKey, clock: Clock) -> Self {
+        Self { issuers: RwLock::new(IssuerVerifier::new(root)), clock }
     }
 
     /// Takes over issuers. One that is expired or not vouched for is left out.
@@ -100,7 +104,7 @@ impl Verifier {
         issuers: impl IntoIterator<Item = &'a IssuerCertificate>,
         now: UnixMillis,
     ) {
-        let mut verifier = self.0.write();
+        let mut verifier = self.issuers.write();
         for certificate in issuers {
             if let Err(failure) = verifier.trust(certificate, now) {
                 tracing::warn!(issuer = %certificate.issuer.short(), %failure, "an issuer is not believed");
@@ -111,7 +115,7 @@ impl Verifier {
 
 impl ConfigVerifier for Verifier {
     fn is_proven(&self, config: &GroupConfig, proof: &[u8]) -> bool {
-        self.0.read().is_proven(config, proof)
+        self.issuers.read().is_proven(config, proof, self.clock.wall())
     }
 }
 
@@ -142,13 +146,14 @@ mod tests {
 
     #[test]
     fn a_follower_makes_the_same_proofs_as_the_voter_and_all_are_believed() {
-        let (root_seed, now) = ([3; 32], UnixMillis(1000));
+        let clock = Clock::start();
+        let (root_seed, now) = ([3; 32], clock.wall());
         let root = PublicKey(SigningKey::from_bytes(&root_seed).verifying_key().to_bytes());
         let cluster = ClusterId(*blake3::hash(&root.0).as_bytes());
         let issuer_seed = Zeroizing::new([4; 32]);
         let secrets = SharedSecrets { placement: Zeroizing::new([5; 32]), issuer_seed };
         let prover = Prover::new(&secrets, cluster);
-        let verifier = Verifier::new(root);
+        let verifier = Verifier::new(root, clock);
         let configs = configs(5);
         let signature = prover.sign_batch(&configs).unwrap();
         let made = check_batch(&configs, cluster, &prover.issuer().0, &signature).unwrap();

@@ -305,7 +305,7 @@ impl Control {
         request: CatalogCommand,
     ) -> Result<CatalogAnswer, Failure> {
         let voting = self.vote_of_now().ok_or_else(not_a_voter)?;
-        let mut command = Command::decode(&request.command)?;
+        let command = Command::decode(&request.command)?;
         let votes = self.copy.read(|state| state.voters().contains(&from));
         let speaks_for = match command.by {
             Authority::Node(number) => number == from || (votes && request.passed_on),
@@ -323,9 +323,8 @@ impl Control {
         if !voting.is_leader() {
             return Ok(CatalogAnswer { leader: leader.0, ..CatalogAnswer::default() });
         }
-        // Nobody but a voter says what time it is.
-        command.at = self.clock.wall();
-        let bytes = Bytes::from(command.encode());
+        // Nobody but a voter says what time it is; all else goes on as it came, also what only a later version knows.
+        let bytes = Bytes::from(Command::restamp(&request.command, self.clock.wall()));
         match voting.catalog.propose(bytes, TRY_DEADLINE).await {
             Ok(done) => Ok(CatalogAnswer { index: done.index.0, answer: done.answer, leader: 0 }),
             Err(CatalogError::NotLeader { leader }) => {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use holo_core::Failure;
 use holo_core::group::{Op, apply_update};
-use holo_mem::{MemError, Payload, Shard};
+use holo_mem::{MemError, Payload};
 
 use super::arrays::{Arrays, not_found};
 
@@ -39,7 +39,9 @@ pub(super) fn apply(arrays: &Arrays, op: &Op, payload: Option<&Payload>) -> Done
                 apply_update(*dtype, *kind, current, *operand, *expected)
             })
         }
-        Op::Fill { offset, len, pattern, .. } => fill(&shard, *offset, *len, pattern),
+        Op::Fill { offset, len, pattern, .. } => {
+            shard.fill(*offset, *len, pattern).map(|()| Ok(Bytes::new()))
+        }
     };
     match outcome {
         Ok(outcome) => Done::Outcome(outcome),
@@ -47,22 +49,4 @@ pub(super) fn apply(arrays: &Arrays, op: &Op, payload: Option<&Payload>) -> Done
         Err(MemError::OutOfCapacity { .. }) => Done::Later,
         Err(refused) => Done::Outcome(Err(refused.into())),
     }
-}
-
-/// Fills with a repeated pattern, in one step for readers.
-fn fill(
-    shard: &Shard,
-    offset: u64,
-    len: u64,
-    pattern: &[u8],
-) -> Result<Result<Bytes, Failure>, MemError> {
-    let mut staged = shard.stage(offset, len)?;
-    // The range begins at an element and a page holds whole elements, so every page begins with the pattern's start.
-    for buffer in staged.buffers() {
-        for part in buffer.chunks_mut(pattern.len().max(1)) {
-            part.copy_from_slice(&pattern[..part.len()]);
-        }
-    }
-    shard.publish(staged)?;
-    Ok(Ok(Bytes::new()))
 }

@@ -11,7 +11,7 @@ use holo_core::replication::{GroupId, ReadGate, Role};
 use holo_core::{Epoch, ErrorCode, Failure, Instant};
 
 /// Pause that a reader is asked to make while a takeover or a lease is under way.
-const AGAIN_AFTER_MS: u32 = 20;
+const AGAIN_AFTER_MS: u32 = 5;
 
 /// The gates of all groups that this node has ever been a member of.
 #[derive(Debug, Default)]

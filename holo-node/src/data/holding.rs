@@ -1,17 +1,18 @@
-//! Pages on their way to disk and back, when the whole cluster stops and starts again.
+//! Pages on their way to disk and back, when the whole cluster or this node alone stops and starts again.
 
 use std::sync::Arc;
 
-use holo_core::catalog::CloseId;
+use holo_core::catalog::{CloseId, Intake};
 use holo_core::group::Seq;
 use holo_core::replication::{GroupId, Role};
-use holo_core::{ArrayId, Epoch, ErrorCode, Failure, PAGE_BYTES, ShardIndex};
-use holo_mem::{Shard, Staged};
+use holo_core::{ArrayId, Epoch, ErrorCode, Failure, PAGE_BYTES, ShardIndex, TileSink};
+use holo_mem::{MemError, Shard, Staged};
 
 use super::arrays::Arrays;
-use super::snapshots::Frozen;
+use super::snapshots::{Fetch, Frozen};
 use super::{DataPlane, Machine};
-use crate::ports::Intake;
+use crate::hold::Kept;
+use crate::workers::blocking;
 
 /// A group whose pages come back from disk. Nobody sees any of them before all of them are there.
 #[derive(Debug)]
@@ -21,6 +22,11 @@ pub(crate) struct PutBack {
 }
 
 impl PutBack {
+    /// Shows all pages; in shards that are gone meanwhile nobody sees them.
+    fn show(self) -> Result<(), MemError> {
+        self.pages.into_iter().try_for_each(|(_, _, shard, staged)| shard.publish(staged))
+    }
+
     /// Takes one page.
     ///
     /// # Errors
@@ -61,12 +67,7 @@ impl PutBack {
             return Err(misplaced());
         }
         let mut staged = shard.stage(offset, bytes.len() as u64)?;
-        let mut rest = bytes;
-        for buffer in staged.buffers() {
-            let (part, tail) = rest.split_at(buffer.len());
-            buffer.copy_from_slice(part);
-            rest = tail;
-        }
+        staged.copy_from(offset, bytes);
         self.pages.push((array, index, shard, staged));
         Ok(())
     }
@@ -86,21 +87,7 @@ impl DataPlane {
         if machine.intake != Intake::Closing(close) || machine.stalled.contains_key(&group) {
             return None;
         }
-        let it = machine.host.group_summary(group)?;
-        if it.epoch != epoch || it.lost || !it.has_base {
-            return None;
-        }
-        let rests = match last {
-            None => it.role == Role::Primary && it.applied == it.last && it.commit == it.last,
-            Some(last) => {
-                matches!(it.role, Role::Primary | Role::Backup)
-                    && it.applied == last
-                    && it.commit == last
-            }
-        };
-        if !rests {
-            return None;
-        }
+        let applied = machine.host.group_summary(group)?.rests_at(epoch, last)?;
         let shards = self.arrays.shards_of_group(group);
         if shards.len() != self.arrays.shard_count(group) {
             // Whoever stops the cluster asks again and again.
@@ -109,7 +96,7 @@ impl DataPlane {
             }
             return None;
         }
-        Some((it.applied, Frozen::of(&shards)))
+        Some((applied, Frozen::of(&shards)))
     }
 
     /// Whether the pages of a group were put back, and are the group's data if it starts again here after epoch `at`, as
@@ -153,11 +140,71 @@ impl DataPlane {
             let message = format!("group {} came and went while it was read", pages.group);
             return Err(Failure::new(ErrorCode::Cancelled, message));
         }
-        for (_, _, shard, staged) in pages.pages {
-            shard.publish(staged)?;
-        }
-        machine.put_back.insert(pages.group, at);
+        let group = pages.group;
+        pages.show()?;
+        machine.put_back.insert(group, at);
         Ok(())
+    }
+
+    /// What this node may leave for its next life, once it takes part in nothing any more: every group that it has a
+    /// state of. Nothing when the whole cluster stops: then everything is on disk already.
+    pub(crate) fn leave_behind(&self) -> Vec<(GroupId, Frozen)> {
+        let machine = self.machine.lock();
+        if matches!(machine.intake, Intake::Closing(_)) {
+            return Vec::new();
+        }
+        let held = machine.host.summary().into_iter().filter(|it| it.has_base && !it.lost);
+        let groups = held.map(|it| (it.group, self.arrays.shards_of_group(it.group)));
+        let groups = groups.filter(|(_, shards)| !shards.is_empty());
+        groups.map(|(group, shards)| (group, Frozen::of(&shards))).collect()
+    }
+
+    /// From now on learners begin with what the last life of this node left behind.
+    pub(crate) fn set_kept(&self, kept: Kept) {
+        drop(self.kept.set(kept));
+    }
+
+    /// Where the next life of this node finds what it holds.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.kept.get()
+    }
+
+    /// Begins a copy with the pages that the last life of this node left behind, if it left any.
+    pub(super) async fn start_with_kept(self: &Arc<Self>, fetch: Fetch) {
+        let Some(kept) = self.kept.get().filter(|kept| kept.has(fetch.group)).cloned() else {
+            return;
+        };
+        let (group, plane) = (fetch.group, Arc::clone(self));
+        // What is here already is newer.
+        if self.arrays.shards_of_group(group).iter().any(|(_, _, shard)| shard.used_frames() > 0) {
+            return;
+        }
+        let read = blocking(move || {
+            let mut pages = PutBack { group, pages: Vec::new() };
+            kept.read(group, |page| {
+                pages.take(&plane.arrays, page.array, page.shard, page.index, page.bytes)
+            })?;
+            Ok(pages)
+        });
+        let shown = match read.await {
+            Ok(pages) => self.while_current(fetch, || pages.show()),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = &shown {
+            // All of it is copied then.
+            tracing::info!(%group, code = %failure.code, message = %failure.message, "what this node had kept of a group is of no use to this copy");
+        }
+        if shown.is_err_and(|failure| failure.code == ErrorCode::Corrupt) {
+            self.forget_kept(group).await;
+        }
+    }
+
+    /// The group is here whole: what the last life of this node left behind of it is of no use any more.
+    pub(super) async fn forget_kept(&self, group: GroupId) {
+        let Some(kept) = self.kept.get().filter(|kept| kept.has(group)).cloned() else { return };
+        if let Err(failure) = blocking(move || kept.forget(group)).await {
+            tracing::warn!(%group, code = %failure.code, message = %failure.message, "pages of an earlier life are not deleted");
+        }
     }
 
     fn check_put_back(&self, machine: &Machine, group: GroupId) -> Result<(), Failure> {
@@ -210,26 +257,6 @@ impl Machine {
         {
             arrays.leave_group(group);
             self.put_back.remove(&group);
-        }
-    }
-
-    /// Refuses an operation while the group takes none.
-    pub(super) fn check_intake(&self, group: GroupId) -> Result<(), Failure> {
-        match &self.intake {
-            Intake::Open => Ok(()),
-            Intake::Closing(_) => Err(Failure::new(
-                ErrorCode::ShuttingDown,
-                "the cluster is being shut down and takes no writes",
-            )
-            .help("what was acknowledged is kept; write again when the cluster runs again")
-            .retry_after_ms(1000)),
-            Intake::Reopening(waiting) if waiting.contains(&group) => {
-                let message = format!(
-                    "group {group} comes back from disk and takes no writes before it has its copies"
-                );
-                Err(Failure::new(ErrorCode::NotReady, message).retry_after_ms(100))
-            }
-            Intake::Reopening(_) => Ok(()),
         }
     }
 }

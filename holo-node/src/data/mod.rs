@@ -3,9 +3,11 @@
 //! Everything that decides is [`Host`], one sans-io machine for all groups of the node. This folder is its driver:
 //!
 //! - `arrays`: which arrays there are and which shards of them are here; reads, which pass a gate and no lock
-//! - `holding`: pages on their way to disk and back, when the whole cluster stops and starts again
+//! - `digests`: what replicas contain, for an operator who compares them
+//! - `holding`: pages on their way to disk and back, when the whole cluster or this node alone stops and starts again
 //! - `gates`: the permission for reads, from the machine to the readers
 //! - `apply`: what an operation does to pages
+//! - `incoming`: bulk bytes on their way into pages
 //! - `outbox`: messages to one peer, in batches
 //! - `payloads`: bytes that are staged on every replica before the operation that publishes them
 //! - `snapshots`: frozen states, given to learners and fetched by them
@@ -15,19 +17,21 @@
 
 mod apply;
 mod arrays;
+mod digests;
 mod gates;
 mod holding;
+mod incoming;
 mod outbox;
 mod payloads;
 mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use holo_core::catalog::CloseId;
+use holo_core::catalog::{CloseId, Intake};
 use holo_core::group::{Op, Seq, Ticket};
 use holo_core::replication::{
     ConfigVerifier, GroupId, GroupSummary, Host, Input, Message, Output, PayloadId, ReplicaId,
@@ -41,6 +45,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 pub(crate) use arrays::{Access, Arrays};
+pub(crate) use incoming::stage;
 pub(crate) use snapshots::Frozen;
 
 use self::apply::{Done, apply};
@@ -48,7 +53,8 @@ use self::outbox::Outboxes;
 use self::payloads::Stored;
 use self::snapshots::Fetch;
 use crate::clock::Clock;
-use crate::ports::{ControlPort, Intake, News};
+use crate::hold::Kept;
+use crate::ports::{ControlPort, News};
 
 /// How long an operation that memory was too short for waits for its next try.
 const STALL_RETRY: Duration = Duration::from_millis(20);
@@ -66,8 +72,11 @@ pub(crate) struct DataPlane {
     rearm: Notify,
     /// Bytes of frozen states that learners have fetched here.
     copied: AtomicU64,
+    /// Held while all that is here is read for an operator.
+    digesting: tokio::sync::Mutex<()>,
     runtime: Handle,
     tasks: Mutex<JoinSet<()>>,
+    kept: OnceLock<Kept>,
 }
 
 /// What lives under the lock.
@@ -150,8 +159,10 @@ impl DataPlane {
             outboxes: Outboxes::default(),
             rearm: Notify::new(),
             copied: AtomicU64::new(0),
+            digesting: tokio::sync::Mutex::new(()),
             runtime: Handle::current(),
             tasks: Mutex::new(JoinSet::new()),
+            kept: OnceLock::new(),
         });
         plane.spawn(Arc::clone(&plane).keep_time());
         Ok(plane)
@@ -281,7 +292,7 @@ impl DataPlane {
     ) -> Result<Outcome, Failure> {
         let (reply, outcome) = oneshot::channel();
         self.with_machine(|machine, now| {
-            machine.check_intake(group)?;
+            machine.intake.check(group)?;
             let ticket = Ticket(machine.next_ticket);
             machine.next_ticket += 1;
             let named = payload.as_ref().map(|(id, stored)| holo_core::replication::Payload {

@@ -19,6 +19,7 @@ use holo_net::{BulkReader, BulkReply, Connection, Request};
 use prost::Message;
 
 use super::DataPlane;
+use super::incoming::stage;
 
 /// How long the other replicas may take to receive a payload before its operation is proposed all the same: a
 /// replica that is slower fetches it, or is dropped from the group by the machine.
@@ -195,11 +196,7 @@ impl DataPlane {
             )
             .retry_after_ms(20)
         })?;
-        let mut staged = pages.stage(head.offset, incoming.remaining())?;
-        for buffer in staged.buffers() {
-            incoming.read_exact(buffer).await?;
-        }
-        staged.verify(&head.digests)?;
+        let staged = stage(pages, head.offset, head.digests, &mut incoming).await?;
         let stored = Stored { bytes: Payload::from(staged), array, shard };
         self.with_machine(|machine, now| {
             machine.payloads.insert((group, id), stored);

@@ -16,15 +16,17 @@ use holo_mem::{MemError, PageRun, Shard, ShardSnapshot};
 use holo_net::{BulkReply, Connection};
 use prost::Message;
 
+use super::incoming::stage;
 use super::payloads::request;
 use super::{DataPlane, FetchId};
+use crate::workers::blocking;
 
 /// How long one request of a copy may take.
 const COPY_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes of page digests in one part of an index.
 const INDEX_BYTES: usize = 512 << 10;
 /// Bytes of pages that are fetched in one request.
-const RUN_BYTES: u64 = 4 << 20;
+const RUN_BYTES: u64 = 512 << 10;
 
 const PAGE: u64 = PAGE_BYTES as u64;
 
@@ -103,7 +105,7 @@ impl DataPlane {
         let node = self.member(key)?;
         let query = SnapshotQuery::decode_body(&body)?;
         let frozen = self.frozen(node, query.group, query.snapshot)?;
-        let index = hashing(move || frozen.index(query.after)).await?;
+        let index = blocking(move || frozen.index(query.after)).await?;
         Ok(Bytes::from(index.encode_to_vec()))
     }
 
@@ -134,12 +136,16 @@ impl DataPlane {
     pub(super) async fn fetch_snapshot(self: Arc<Self>, fetch: Fetch) {
         let Fetch { id, group, from, at, .. } = fetch;
         let fetched = match self.control.link(from.node) {
-            Some(link) => self.copy(&link, fetch).await,
+            Some(link) => {
+                self.start_with_kept(fetch).await;
+                self.copy(&link, fetch).await
+            }
             None => Err(Failure::new(ErrorCode::Unreachable, format!("node {}", from.node))),
         };
         let input = match fetched {
             Ok(bytes) => {
                 tracing::debug!(%group, %from, bytes, "copied");
+                self.forget_kept(group).await;
                 Input::SnapshotFetched { group, at }
             }
             Err(failure) => {
@@ -160,7 +166,7 @@ impl DataPlane {
     }
 
     /// Touches pages, unless this fetch was overtaken. Under the lock of the machine, so that nothing comes between.
-    fn while_current<T>(
+    pub(super) fn while_current<T>(
         &self,
         fetch: Fetch,
         touch: impl FnOnce() -> Result<T, MemError>,
@@ -222,11 +228,11 @@ impl DataPlane {
         link: &Connection,
         fetch: Fetch,
         wanted: &ShardPages,
-        shard: &Shard,
+        shard: &Arc<Shard>,
     ) -> Result<u64, Failure> {
         let (array, index, here) =
             (ArrayId(wanted.array), ShardIndex(wanted.shard), shard.snapshot());
-        let own = hashing(move || pages_of(array, index, &here)).await?;
+        let own = blocking(move || pages_of(array, index, &here)).await?;
         if own.pages == wanted.pages && own.digests == wanted.digests {
             return Ok(0);
         }
@@ -263,7 +269,7 @@ impl DataPlane {
         link: &Connection,
         fetch: Fetch,
         wanted: &ShardPages,
-        shard: &Shard,
+        shard: &Arc<Shard>,
         run: &PageRange,
     ) -> Result<u64, Failure> {
         let offset = u64::from(run.first) * PAGE;
@@ -283,11 +289,8 @@ impl DataPlane {
             let message = format!("{} bytes of pages instead of {len}", incoming.remaining());
             return Err(Failure::new(ErrorCode::Malformed, message));
         }
-        let mut staged = shard.stage(offset, len)?;
-        for buffer in staged.buffers() {
-            incoming.read_exact(buffer).await?;
-        }
-        staged.verify(run.digests.as_flattened())?;
+        let digests = Bytes::copy_from_slice(run.digests.as_flattened());
+        let staged = stage(Arc::clone(shard), offset, digests, &mut incoming).await?;
         self.while_current(fetch, || shard.publish(staged))?;
         Ok(len)
     }
@@ -346,15 +349,6 @@ fn pages_of(
     Ok(ShardPages { array: array.0, shard: index.0, pages, digests: Bytes::from(digests) })
 }
 
-/// Hashes up to a whole shard on a thread that serves nobody meanwhile.
-async fn hashing<T: Send + 'static>(
-    hash: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(hash).await.unwrap_or_else(|ended| {
-        Err(Failure::new(ErrorCode::Internal, format!("the hashing of pages ended: {ended}")))
-    })
-}
-
 fn read_page(snapshot: &ShardSnapshot, page: u32) -> Result<PageRun, MemError> {
     let offset = u64::from(page) * PAGE;
     let left = snapshot.bytes().saturating_sub(offset);
@@ -371,7 +365,7 @@ mod tests {
         let joined: Vec<(u32, usize)> =
             runs(pages.into_iter()).iter().map(|run| (run.first, run.digests.len())).collect();
         assert_eq!(joined, [(1, 3), (7, 1), (9, 2)]);
-        let many = runs((0..100).map(|page| (page, [0; 32])));
-        assert_eq!(many.iter().map(|run| run.digests.len()).collect::<Vec<_>>(), [64, 36]);
+        let many = runs((0..20).map(|page| (page, [0; 32])));
+        assert_eq!(many.iter().map(|run| run.digests.len()).collect::<Vec<_>>(), [8, 8, 4]);
     }
 }

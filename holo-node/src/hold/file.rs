@@ -48,12 +48,12 @@ pub(super) struct Subject {
 
 /// One page that somebody wrote.
 #[derive(Debug)]
-pub(super) struct Page<'a> {
-    pub(super) array: ArrayId,
-    pub(super) shard: ShardIndex,
-    pub(super) index: u32,
-    pub(super) digest: [u8; 32],
-    pub(super) bytes: &'a [u8],
+pub(crate) struct Page<'a> {
+    pub(crate) array: ArrayId,
+    pub(crate) shard: ShardIndex,
+    pub(crate) index: u32,
+    pub(crate) digest: [u8; 32],
+    pub(crate) bytes: &'a [u8],
 }
 
 impl Subject {
@@ -149,6 +149,11 @@ impl Writer {
             fs::rename(&draft, &place)
         })();
         placed.map(|()| bytes).map_err(|source| failed(&place, &source))
+    }
+
+    /// Leaves nothing behind.
+    pub(super) fn give_up(self) {
+        drop(fs::remove_file(&self.draft));
     }
 
     fn write(&mut self, record: Vec<u8>) -> Result<(), Failure> {
@@ -281,7 +286,7 @@ fn to_page<'a>(head: &[u8], bytes: &'a [u8]) -> Option<Page<'a>> {
     })
 }
 
-fn failed(path: &Path, source: &std::io::Error) -> Failure {
+pub(super) fn failed(path: &Path, source: &std::io::Error) -> Failure {
     Failure::new(ErrorCode::FileFailed, format!("{}: {source}", path.display()))
 }
 

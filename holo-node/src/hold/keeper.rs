@@ -5,18 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holo_core::catalog::{CloseId, Held, Operation};
+use holo_core::catalog::{CloseId, CloseStage, Held, Operation, ToHold};
 use holo_core::group::Seq;
 use holo_core::replication::{GroupId, ReplicaId};
 use holo_core::{Epoch, ErrorCode, Failure, Instant};
 use zeroize::Zeroizing;
 
-use super::FOLDER;
-use super::file::{self, Page, Subject, Writer};
-use crate::control::{CloseStage, Control, Phase, ToHold};
+use super::file::{self, Subject};
+use super::{FOLDER, write_group};
+use crate::control::{Control, Phase};
 use crate::data::{DataPlane, Frozen};
 use crate::home::{Home, make_directory};
 use crate::links::pause_for;
+use crate::workers::blocking;
 
 /// Groups that are written, or read, between two words to the catalog.
 const BATCH: usize = 16;
@@ -256,14 +257,7 @@ fn write_files(
     let key: Zeroizing<[u8; 32]> = home.catalog_key()?;
     let mut holds = Vec::with_capacity(groups.len());
     for (subject, frozen) in groups {
-        let mut writer = Writer::new(folder, &key, &subject)?;
-        frozen.for_each_page(|array, shard, index, run| {
-            let digests = run.digests();
-            let Some((digest, _)) = digests.split_first_chunk::<32>() else { return Ok(()) };
-            let bytes: Vec<u8> = run.slices().flatten().copied().collect();
-            writer.put(&Page { array, shard, index, digest: *digest, bytes: &bytes })
-        })?;
-        let bytes = writer.finish()?;
+        let bytes = write_group(folder, &key, &subject, &frozen, || true)?;
         let Subject { group, epoch, seq, .. } = subject;
         holds.push(Held { group, epoch, seq, bytes, at: epoch });
     }
@@ -284,12 +278,4 @@ fn read_file(
         pages.take(&data.arrays, page.array, page.shard, page.index, page.bytes)
     })?;
     data.put_back(pages, at)
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| {
-        Err(Failure::new(ErrorCode::Internal, format!("a disk task ended: {ended}")))
-    })
 }

@@ -1,12 +1,54 @@
-//! What a node has on disk while the whole cluster is shut down: the pages of the groups that it held in sync.
+//! What a node has on disk while it does not run: the pages of the groups that it held.
 //!
 //! - `file`: one group in one file, encrypted, every page with its BLAKE3
-//! - `keeper`: writes them when the cluster closes, offers them back when it starts again, deletes them when it is open
+//! - `keeper`: writes them when the whole cluster closes, offers them back when it starts again, deletes them when it is
+//!   open; they are the data then
+//! - `kept`: writes them when this node alone stops, so that its next life copies only what differs
 
 mod file;
 mod keeper;
+mod kept;
+
+use std::path::Path;
+
+use holo_core::{ErrorCode, Failure};
 
 pub(crate) use keeper::keep;
+pub(crate) use kept::Kept;
+
+use self::file::{Page, Subject, Writer};
+use crate::data::Frozen;
 
 /// The folder of these files in a node's directory.
 const FOLDER: &str = "hold";
+
+/// Writes a group into its file; gives the bytes of its pages. Who relies on the file has still to sync the folder.
+///
+/// # Errors
+///
+/// [`ErrorCode::FileFailed`]; [`ErrorCode::Cancelled`] when it does not go on: then there is no file.
+fn write_group(
+    folder: &Path,
+    key: &[u8; 32],
+    subject: &Subject,
+    frozen: &Frozen,
+    goes_on: impl Fn() -> bool,
+) -> Result<u64, Failure> {
+    let mut writer = Writer::new(folder, key, subject)?;
+    let written = frozen.for_each_page(|array, shard, index, run| {
+        if !goes_on() {
+            return Err(Failure::new(ErrorCode::Cancelled, "no time is left for this group"));
+        }
+        let digests = run.digests();
+        let Some((digest, _)) = digests.split_first_chunk::<32>() else { return Ok(()) };
+        let bytes: Vec<u8> = run.slices().flatten().copied().collect();
+        writer.put(&Page { array, shard, index, digest: *digest, bytes: &bytes })
+    });
+    match written {
+        Ok(()) => writer.finish(),
+        Err(failure) => {
+            writer.give_up();
+            Err(failure)
+        }
+    }
+}

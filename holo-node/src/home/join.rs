@@ -237,11 +237,7 @@ fn check_welcome(
     }
     let issuer = reply.issuer.as_ref().ok_or_else(|| impostor("has no signing key"))?;
     let malformed = |_| Failure::new(ErrorCode::Malformed, "a signature has 64 bytes");
-    let certificate = IssuerCertificate {
-        issuer: PublicKey::from_slice(&issuer.key)?,
-        not_after: UnixMillis(issuer.not_after_unix_ms),
-        signature: issuer.signature.as_slice().try_into().map_err(malformed)?,
-    };
+    let certificate = IssuerCertificate::try_from(issuer.clone())?;
     if certificate.not_after <= now || !certificate.is_signed_by(cluster, root) {
         return Err(impostor("has no signing key that the cluster's root vouches for"));
     }
@@ -306,3 +302,6 @@ impl Tries {
 async fn pause(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
+
+#[cfg(test)]
+mod tests;

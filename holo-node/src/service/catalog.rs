@@ -49,7 +49,7 @@ impl NodeService {
         Response::Later(Box::pin(async move {
             let action = Some(AdminAction::Allocate(request?));
             let request = AdminRequest { on_behalf_of: Vec::new(), action };
-            match control.serve_admin(&peer, request, deadline).await?.result {
+            match control.serve_admin(&peer, encode(request), deadline).await?.result {
                 Some(AdminResult::Array(array)) => Ok(encode(array)),
                 _ => Err(Failure::new(ErrorCode::Internal, "an array was made and is not told")),
             }
@@ -68,7 +68,7 @@ impl NodeService {
         Response::Later(Box::pin(async move {
             let action = Some(AdminAction::RemoveArray(array?));
             let request = AdminRequest { on_behalf_of: Vec::new(), action };
-            control.serve_admin(&peer, request, deadline).await?;
+            control.serve_admin(&peer, encode(request), deadline).await?;
             Ok(Bytes::new())
         }))
     }

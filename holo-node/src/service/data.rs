@@ -13,7 +13,7 @@ use holo_core::{ArrayId, ErrorCode, Failure, ShardIndex, action, limits};
 use holo_net::{BulkReader, BulkReply, Peer, Response};
 
 use super::{NodeService, encode};
-use crate::data::{Access, DataPlane, Outcome};
+use crate::data::{Access, DataPlane, Outcome, stage};
 
 impl NodeService {
     pub(super) fn get(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Failure> {
@@ -172,11 +172,7 @@ pub(super) async fn write_shard(
     let access: Access<action::Write> = data.arrays.access(peer.key, ArrayId(request.array))?;
     let (index, key) = (ShardIndex(request.shard), request_key(request.key)?);
     let (group, shard) = data.arrays.writable(&access, index)?;
-    let mut staged = shard.stage(request.offset, incoming.remaining())?;
-    for buffer in staged.buffers() {
-        incoming.read_exact(buffer).await?;
-    }
-    staged.verify(&request.digests)?;
+    let staged = stage(shard, request.offset, request.digests, &mut incoming).await?;
     data.publish(group, (access.descriptor().id, index), key, staged).await?;
     Ok(BulkReply { body: Bytes::new(), bulk: Vec::new() })
 }

@@ -93,6 +93,7 @@ impl Service for NodeService {
             Kind::Fill => self.fill(peer, &body),
             Kind::Replicate | Kind::Beat => Response::Now(self.replicate(peer, &body)),
             Kind::SnapshotIndex => self.snapshot_index(peer, body),
+            Kind::GroupDigests => self.group_digests(peer, &body),
             Kind::Hello => Response::Now(self.hello(&body)),
             Kind::View => Response::Now(self.view(&body)),
             Kind::OpenSession => self.open_session(header),

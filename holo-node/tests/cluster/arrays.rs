@@ -1,6 +1,7 @@
 //! Creating, finding and removing arrays while nodes come and go.
 
 use holo_client::{DType, ErrorCode};
+use holo_core::wire::LossReport;
 
 use crate::harness::{Harness, PATIENCE, until};
 use crate::with_memory;
@@ -126,8 +127,14 @@ async fn the_only_copy_dies_with_its_node_and_is_lost_and_never_zeros() {
     assert!(harness.report().await.groups_lost > 0);
 
     // Somebody says that it may be zeros.
-    let loss = cluster.accept_loss().await.unwrap();
-    assert_eq!(loss.arrays, ["t/a"]);
+    let plan = cluster.plan_loss().await.unwrap();
+    assert_eq!((plan.arrays.as_slice(), plan.groups_awaited), (&["t/a".to_owned()][..], 0));
+    // What somebody was shown another time is not what is given up.
+    let stale = LossReport { mark: vec![0; 32], ..plan.clone() };
+    assert_eq!(cluster.accept_loss(&stale).await.unwrap_err().code(), ErrorCode::Conflict);
+    let loss = cluster.accept_loss(&plan).await.unwrap();
+    assert_eq!((loss.groups, &loss.arrays), (plan.groups, &plan.arrays));
+    assert_eq!(cluster.accept_loss(&plan).await.unwrap_err().code(), ErrorCode::Conflict);
     let left = i64::try_from(alive.len()).unwrap() * 7_000;
     assert_eq!(until("the lost shards are there", async || array.sum().await.ok()).await, left);
 

@@ -13,7 +13,7 @@ use holo_net::{Connection, Endpoint, EndpointOptions, Expected, Identity, Reques
 use holo_node::{JoinOptions, Joined, NodeSettings, join};
 use prost::Message;
 
-use crate::harness::{Harness, PATIENCE, now};
+use crate::harness::{Harness, PATIENCE, now, until};
 
 async fn ticket(client: &Cluster) -> String {
     client.create_ticket(TicketOrder::default()).await.unwrap().text
@@ -242,6 +242,49 @@ async fn a_wrong_clock_another_version_and_forged_requests_are_refused_by_name()
     assert_eq!(stranger.join(&good).await.unwrap().number, first.number);
     assert_eq!(client.tickets().await.unwrap().len(), 1);
     stranger.endpoint.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strangers_ticket_is_checked_before_the_catalog_is_asked_for_anything() {
+    // Strangers without a ticket reached the catalog's log.
+    let mut harness = Harness::start(3).await;
+    let client = harness.client().await;
+    let ticket = JoinTicket::parse(&ticket(&client).await).unwrap();
+    // Who has heard of this has heard of the ticket.
+    client.array("later").shape([8]).create::<u8>().await.unwrap();
+    // The one that is left knows the ticket, and nothing can be agreed on any more.
+    let address = harness.prepared.addresses[0].to_string();
+    until("it knows the ticket", async || {
+        let view = harness.client_at(std::slice::from_ref(&address)).await.view();
+        view.classes().next().map(drop)
+    })
+    .await;
+    harness.kill(1);
+    harness.kill(2);
+    let unknown = JoinTicket { seed: [9; 32], ..ticket.clone() };
+    let refused = refused_at(&harness, |stranger| stranger.request(&unknown)).await;
+    assert_eq!(refused.code, ErrorCode::TicketInvalid, "{refused}");
+    let forged = |stranger: &Stranger| {
+        let mut request = stranger.request(&ticket);
+        request.signature[5] ^= 1;
+        request
+    };
+    let refused = refused_at(&harness, forged).await;
+    assert_eq!(refused.code, ErrorCode::TicketInvalid, "{refused}");
+    let refused = refused_at(&harness, |stranger| stranger.request(&ticket)).await;
+    let to_be_agreed_on = [ErrorCode::NoQuorum, ErrorCode::DeadlineExceeded];
+    assert!(to_be_agreed_on.contains(&refused.code), "{refused}");
+}
+
+/// What a stranger hears; it comes again when its connection breaks, as one does on a machine that is busy.
+async fn refused_at(harness: &Harness, request: impl Fn(&Stranger) -> JoinRequest) -> Failure {
+    until("an answer", async || {
+        let stranger = Stranger::come(harness).await;
+        let answer = stranger.join(&request(&stranger)).await.unwrap_err();
+        stranger.endpoint.close().await;
+        (answer.code != ErrorCode::ConnectionLost).then_some(answer)
+    })
+    .await
 }
 
 fn hex(bytes: &[u8]) -> String {

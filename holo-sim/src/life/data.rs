@@ -102,6 +102,7 @@ impl Life {
     }
 
     pub(super) fn apply_next(&mut self, env: &mut Env, group: usize) {
+        let is_past = self.is_past(env, group);
         let store = &mut self.stores[group];
         let Some(waiting) = store.queue.pop_front() else { return };
         let (me, seq) = (self.me, waiting.seq);
@@ -113,7 +114,9 @@ impl Life {
                     state: store.digest(),
                     request: (operation.session, operation.number),
                 };
-                env.watch.applied(env.now, group, me, seq, seen);
+                if !is_past {
+                    env.watch.applied(env.now, group, me, seq, seen);
+                }
                 env.say(|| format!("{me} applies {} of group {group}: {operation:?}", seq.0));
                 let refused = || Failure::new(ErrorCode::InvalidArgument, "not this value");
                 effect
@@ -228,8 +231,9 @@ impl Life {
         let Some(fetch) = store.fetch.take() else { return };
         store.install(&fetch);
         let (me, at, digest) = (self.me, fetch.at, store.digest());
+        let is_past = self.is_past(env, group);
         env.say(|| format!("{me} has the snapshot of group {group} at {at:?}"));
-        if env.watch.state_at(group, at.seq).is_some_and(|state| state != digest) {
+        if !is_past && env.watch.state_at(group, at.seq) != digest {
             env.watch.broken(env.now, Invariant::I3SamePrefix, || {
                 format!("group {group}: the snapshot that {me} fetched at {at:?} has other values")
             });
@@ -239,6 +243,10 @@ impl Life {
 
     pub(super) fn gate(&mut self, env: &mut Env, group: usize, gate: ReadGate) {
         self.stores[group].gate = gate;
+        if self.is_past(env, group) {
+            // Until it hears of the new start it reads what was written down: nobody writes before that has its copies.
+            return;
+        }
         let until = gate.until.map(|until| self.true_time(until));
         env.watch.may_read(env.now, group, self.index, self.me, until);
     }
@@ -248,8 +256,13 @@ impl Life {
     }
 
     pub(super) fn role(&mut self, env: &mut Env, group: usize, role: Role, epoch: Epoch) {
+        self.check_put_back_role(group, role, epoch);
+        let begins = self.stores[group].role == Role::Empty && role == Role::PrimaryPending;
         self.stores[group].role = role;
         let me = self.me;
+        if begins && epoch >= env.watch.since(group) {
+            env.watch.begins(env.now, group, me, self.stores[group].digest());
+        }
         env.say(|| format!("{me} is {role:?} of group {group} in epoch {}", epoch.0));
         if role == Role::Primary {
             env.watch.active(env.now, group, me, epoch);
@@ -258,6 +271,9 @@ impl Life {
 
     /// How far the group is committed here, as the machine says; notes it, and that it never shrinks.
     pub(crate) fn look_at_commit(&mut self, env: &mut Env, group: usize, commit: Seq) {
+        if self.is_past(env, group) {
+            return;
+        }
         let (me, store) = (self.me, &mut self.stores[group]);
         if commit < store.commit_seen {
             let seen = store.commit_seen;

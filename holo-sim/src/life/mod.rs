@@ -1,16 +1,19 @@
 //! One life of a node: its machine, and the driver that carries out what the machine wants.
 
 mod data;
+mod keeper;
 mod requests;
 
 use std::collections::BTreeMap;
 
 use holo_core::group::Ticket;
 use holo_core::replication::{GroupId, Host, Input, Message, Output, ReplicaId};
+use holo_core::{Epoch, Instant};
 
 use crate::brief;
 use crate::catalog::News;
 use crate::clock::NodeClock;
+use crate::disk::Disk;
 use crate::env::{Env, Overheard, node_index};
 use crate::network::{End, MILLISECOND, NODES_MAX};
 use crate::node::TIMER_SLACK;
@@ -23,6 +26,15 @@ use crate::watch::Invariant;
 /// Of so many times that a machine comes to rest, its assertions are looked at once.
 const ASSERT_EVERY: u64 = 4;
 
+/// The timer of a driver.
+#[derive(Clone, Copy, Debug)]
+struct Armed {
+    /// When the machine is due, by its node's clock.
+    due: Instant,
+    /// When the driver looks.
+    at: Time,
+}
+
 /// A replica with its driver.
 #[derive(Debug)]
 pub(crate) struct Life {
@@ -33,8 +45,8 @@ pub(crate) struct Life {
     stores: Vec<Store>,
     /// News of the catalog that are known here.
     known_news: usize,
-    /// When the earliest timer in the queue goes off.
-    armed: Time,
+    /// What the timer in the queue is for, and when it goes off; those that it replaced do nothing.
+    armed: Option<Armed>,
     payloads: u64,
     tickets: u64,
     waiting: BTreeMap<Ticket, Request>,
@@ -44,6 +56,8 @@ pub(crate) struct Life {
     settled: u64,
     /// The catalog has given the node another life.
     is_superseded: bool,
+    /// What it does when the cluster stops.
+    keeper: keeper::Keeper,
 }
 
 impl Life {
@@ -57,13 +71,14 @@ impl Life {
             host,
             stores: env.groups.iter().map(|_| Store::new(elements)).collect(),
             known_news: 0,
-            armed: Time::MAX,
+            armed: None,
             payloads: 0,
             tickets: 0,
             waiting: BTreeMap::new(),
             answering: None,
             settled: 0,
             is_superseded: false,
+            keeper: keeper::Keeper::default(),
         }
     }
 
@@ -80,6 +95,13 @@ impl Life {
     /// Its data of a group.
     pub(crate) fn store(&self, group: usize) -> &Store {
         &self.stores[group]
+    }
+
+    /// Whether the group has started again from disk since, and this replica has not heard of it.
+    pub(crate) fn is_past(&self, env: &Env, group: usize) -> bool {
+        let since = env.watch.since(group);
+        since > Epoch(0)
+            && self.host.config(env.groups[group]).is_none_or(|config| config.epoch < since)
     }
 
     /// Whether the catalog has given the node another life: then this process has to end.
@@ -117,9 +139,10 @@ impl Life {
 
     /// The machine's timer may be due.
     pub(crate) fn timer(&mut self, env: &mut Env) {
-        if env.now >= self.armed {
-            self.armed = Time::MAX;
+        if self.armed.is_none_or(|armed| env.now < armed.at) {
+            return;
         }
+        self.armed = None;
         let now = self.clock.at(env.now);
         if self.host.poll_timeout().is_some_and(|due| due <= now) {
             self.host.handle_timeout(now);
@@ -132,6 +155,9 @@ impl Life {
     /// the real one get it.
     pub(crate) fn on_news(&mut self, env: &mut Env, feed: &[News], known: usize) {
         let known = known.min(feed.len());
+        if let Some(fresh) = feed.get(self.known_news..known) {
+            self.take_copy(fresh);
+        }
         for at in self.known_news..known {
             let (news, later) = (&feed[at], &feed[at + 1..known]);
             self.known_news = at + 1;
@@ -155,14 +181,19 @@ impl Life {
                 }
                 News::Targets(targets) => Input::Targets(targets.clone()),
                 News::Expired(below) => Input::ExpireSessions { below: *below },
+                News::Copy(_) => continue,
             };
             self.input(env, input);
         }
     }
 
     /// Work that was put off.
-    pub(crate) fn job(&mut self, env: &mut Env, job: Job) {
+    pub(crate) fn job(&mut self, env: &mut Env, disk: &mut Disk, job: Job) {
         match job {
+            Job::Keep => self.keep_again(env, disk),
+            Job::Synced(name) => self.on_synced(env, disk, name),
+            Job::Read { name, at } => self.on_read(env, disk, name, at),
+            Job::End => self.end(),
             Job::Apply { group, filling } => {
                 if self.stores[group].filling == filling && self.stores[group].is_blocked {
                     self.stores[group].is_blocked = false;
@@ -205,14 +236,14 @@ impl Life {
     }
 
     fn arm(&mut self, env: &mut Env) {
-        let Some(due) = self.host.poll_timeout().and_then(|due| self.clock.when(due)) else {
+        let Some(due) = self.host.poll_timeout() else { return };
+        if self.armed.is_some_and(|armed| armed.due <= due) {
             return;
-        };
-        if due < self.armed {
-            let at = due.max(env.now) + env.rng.below(TIMER_SLACK);
-            self.armed = at;
-            env.queue.push(at, Event::NodeTimer { node: self.index });
         }
+        let Some(when) = self.clock.when(due) else { return };
+        let at = when.max(env.now) + env.rng.below(TIMER_SLACK);
+        self.armed = Some(Armed { due, at });
+        env.queue.push(at, Event::NodeTimer { node: self.index });
     }
 
     fn carry_out(&mut self, env: &mut Env, output: Output) {
@@ -265,6 +296,7 @@ impl Life {
                 let me = self.me;
                 env.say(|| format!("{me} drops group {group}"));
                 self.stores[group].reset();
+                self.forget_put_back(group);
             }
             Output::Role { group, role, epoch } => {
                 let Some(group) = self.touch(env, group) else { return };
@@ -292,6 +324,7 @@ impl Life {
         let packet = Packet::Peer { from: self.me, to, message };
         if is_release && env.rng.chance(env.scenario.faults.late_release_per_mille) {
             let at = env.now + env.rng.between(50, 1_500) * MILLISECOND;
+            let packet = env.envelope(packet);
             env.queue.push(at, Event::Deliver { from, to: end, packet });
         } else {
             env.send(from, end, packet);
@@ -313,7 +346,7 @@ impl Life {
     }
 
     fn put_off(&self, env: &mut Env, at: Time, job: Job) {
-        env.queue.push(at, Event::Job { node: self.index, life: self.me, job });
+        env.queue.push(at, Event::Job { node: self.index, life: self.me, job: Box::new(job) });
     }
 
     fn touch(&self, env: &mut Env, group: GroupId) -> Option<usize> {

@@ -13,7 +13,7 @@ use crate::operation;
 use crate::packet::{Bulk, Job, Outcome, Packet, ReadUnderWay, Request};
 use crate::scenario::Flavor;
 use crate::store::Staged;
-use crate::watch::Invariant;
+use crate::watch::{Invariant, Place};
 
 impl Life {
     /// A client's request.
@@ -100,6 +100,10 @@ impl Life {
 
     pub(super) fn propose(&mut self, env: &mut Env, request: Request) {
         let group = request.element.group;
+        if !self.takes_writes(env, group) {
+            self.respond(env, request, Outcome::Later);
+            return;
+        }
         env.touch(group);
         self.tickets += 1;
         let len = env.scenario.workload.payload_bytes;
@@ -132,8 +136,9 @@ impl Life {
                 let before = bytes.as_ref().try_into().map_or(0, u64::from_le_bytes);
                 let place = env.watch.place_of(group, (request.key.session, request.key.number));
                 match place {
-                    Some(seq) => env.acknowledged.push(Acknowledged { group, seq }),
-                    None => env.watch.broken(env.now, Invariant::I8Copies, || {
+                    Place::Now(seq) => env.acknowledged.push(Acknowledged { group, seq }),
+                    Place::BeforeClose => {}
+                    Place::Nowhere => env.watch.broken(env.now, Invariant::I8Copies, || {
                         format!("group {group}: a write was acknowledged and never applied")
                     }),
                 }

@@ -23,11 +23,15 @@ const UNDEMANDED: Time = 3 * SECOND;
 impl World {
     /// Looks at what the last event touched, on the node that it happened to or, for the catalog's, on all.
     pub(super) fn check(&mut self, stepped: Option<usize>) {
+        self.check_close();
         let touched = std::mem::take(&mut self.env.touched);
         for group in (0..self.env.groups.len()).filter(|group| touched >> group & 1 == 1) {
             let before = self.env.watch.commit(group);
-            if let Some(node) = stepped {
-                self.look_at_commit(node, group);
+            let place = stepped.and_then(|node| self.place(node, group));
+            if let (Some(node), Some((true, _, commit))) = (stepped, place)
+                && let Some(life) = self.nodes[node].life_mut()
+            {
+                life.look_at_commit(&mut self.env, group, commit);
             }
             let commit = self.env.watch.commit(group);
             if commit > before {
@@ -36,10 +40,10 @@ impl World {
             }
             if stepped.is_none() || commit > before {
                 for node in 0..self.nodes.len() {
-                    self.check_in_sync(node, group);
+                    self.check_in_sync(node, group, self.place(node, group));
                 }
             } else if let Some(node) = stepped {
-                self.check_in_sync(node, group);
+                self.check_in_sync(node, group, place);
             }
         }
         while let Some(acknowledged) = self.env.acknowledged.pop() {
@@ -47,23 +51,19 @@ impl World {
         }
     }
 
-    fn look_at_commit(&mut self, node: usize, group: usize) {
-        let id = self.env.groups[group];
-        let Some(life) = self.nodes[node].life_mut() else { return };
-        if let Some((true, _, commit)) = life.host().place_for_testing_only(id) {
-            life.look_at_commit(&mut self.env, group, commit);
-        }
+    /// How far a group is on a node: whether there is a state, what is held, what is committed.
+    fn place(&self, node: usize, group: usize) -> Option<(bool, Seq, Seq)> {
+        self.nodes[node].life()?.host().place_for_testing_only(self.env.groups[group])
     }
 
-    /// I4 of one node.
-    fn check_in_sync(&mut self, node: usize, group: usize) {
+    /// I4 of one node, with how far the group is there.
+    fn check_in_sync(&mut self, node: usize, group: usize, place: Option<(bool, Seq, Seq)>) {
         let Some(life) = self.nodes[node].life() else { return };
         let (me, config) = (life.me(), self.catalog.config(group));
         let commit = self.env.watch.commit(group);
         if config.lost || commit == Seq(0) || !config.in_sync.contains(&me) {
             return;
         }
-        let place = life.host().place_for_testing_only(self.env.groups[group]);
         let holds = place.filter(|(has_base, ..)| *has_base).map(|(_, held, _)| held);
         if holds.is_none_or(|last| last < commit) {
             let epoch = config.epoch;
@@ -93,6 +93,9 @@ impl World {
     fn copies(&self, group: usize, seq: Seq) -> usize {
         let id = self.env.groups[group];
         let living = self.nodes.iter().filter_map(Node::life).filter(|life| {
+            if life.is_past(&self.env, group) {
+                return false;
+            }
             let place = life.host().place_for_testing_only(id);
             place.is_some_and(|(has_base, held, _)| has_base && held >= seq)
         });
@@ -179,13 +182,15 @@ impl World {
 
     /// Looks at a healed cluster: whether all is well, or should be by now.
     pub(super) fn look(&mut self) {
-        let since = self.env.now.saturating_sub(self.env.scenario.heal_at);
-        let groups: Vec<usize> =
-            (0..self.env.groups.len()).filter(|it| self.is_alive(*it)).collect();
+        let closing = self.look_at_close();
+        let since = self.env.now.saturating_sub(self.env.scenario.heal_at.max(self.closing_at));
+        let groups: Vec<usize> = (0..self.env.groups.len())
+            .filter(|it| self.is_alive(*it) || self.comes_back(*it))
+            .collect();
         let (now, demanded) = (self.env.now, self.env.scenario.constants.sane);
         let within = self.primary_within();
         for group in &groups {
-            if self.is_served(*group) || !self.must_serve(*group) {
+            if closing || self.is_served(*group) || !self.must_serve(*group) {
                 self.served_at[*group] = Some(now);
             }
             let last = self.served_at[*group].unwrap_or(self.env.scenario.heal_at);
@@ -205,7 +210,9 @@ impl World {
         }
         let lack = repairable.iter().find_map(|group| self.lacks(*group));
         let done = self.clients.iter().all(Client::is_done);
-        if lack.is_none() && done && self.has_last_looks {
+        if closing {
+            // Nothing is demanded before the cluster is whole again.
+        } else if lack.is_none() && done && self.has_last_looks {
             self.is_over = true;
         } else if lack.is_none() && done {
             self.has_last_looks = true;
@@ -238,10 +245,7 @@ impl World {
                 let (me, store) = (life.me(), life.store(group));
                 let in_sync = self.catalog.config(group).in_sync.contains(&me);
                 let expected = self.env.watch.state_at(group, store.applied);
-                if in_sync
-                    && store.applied > Seq(0)
-                    && expected.is_some_and(|it| it != store.digest())
-                {
+                if in_sync && store.applied > Seq(0) && expected != store.digest() {
                     self.env.watch.broken(now, Invariant::I3SamePrefix, || {
                         format!("group {group}: {me} ends with other values")
                     });

@@ -1,6 +1,7 @@
 //! One run: a safety phase with faults, then a liveness phase without.
 
 mod checks;
+mod closing;
 
 use std::panic::{self, AssertUnwindSafe};
 
@@ -20,6 +21,7 @@ use crate::proof::KeyedProof;
 use crate::queue::{Queue, Time};
 use crate::rng::{Rng, mix};
 use crate::scenario::Scenario;
+use crate::store::Store;
 use crate::trace::Trace;
 use crate::watch::{Invariant, Violation, Watch};
 
@@ -83,6 +85,10 @@ pub(crate) struct World {
     pub(crate) graveyard: Vec<Buried>,
     /// By group: when it was last seen to serve since the faults.
     served_at: Vec<Option<Time>>,
+    /// The operator still wants to stop the cluster.
+    wants_close: bool,
+    /// When the cluster was last seen to stop or to come back.
+    closing_at: Time,
     has_last_looks: bool,
     is_over: bool,
 }
@@ -109,7 +115,7 @@ impl World {
             queue: Queue::new(),
             network: Network::new(rng.fork(), scenario.weather),
             trace: Trace::new(readable),
-            watch: Watch::new(0),
+            watch: Watch::new(0, 0),
             history: History::new(0, 1),
             plant,
             rng: rng.fork(),
@@ -122,11 +128,15 @@ impl World {
             handed_over: None,
             leaders: Vec::new(),
             next_session: 1,
+            envelopes: Vec::new(),
+            held: Vec::new(),
+            reopened: Vec::new(),
             scenario,
         };
         let mut catalog = Catalog::found(&mut env);
         env.next_session = catalog.lease_sessions(&mut env, 1 << 16);
-        env.watch = Watch::new(env.groups.len());
+        let zeros = Store::new(env.scenario.elements).digest();
+        env.watch = Watch::new(env.groups.len(), zeros);
         env.history = History::new(env.groups.len(), env.scenario.elements);
         let mut nodes: Vec<Node> = env
             .scenario
@@ -153,6 +163,8 @@ impl World {
             rng,
             down: [None; NODES_MAX],
             graveyard: Vec::new(),
+            wants_close: false,
+            closing_at: 0,
             has_last_looks: false,
             is_over: false,
         }
@@ -202,6 +214,10 @@ impl World {
         self.env.queue.push(catalog::LOOK_EVERY, Event::CatalogTimer);
         self.env.queue.push(self.rng.between(100, 700) * MILLISECOND, Event::Fault);
         self.env.queue.push(scenario.heal_at, Event::Heal);
+        if let Some(closing) = scenario.closing {
+            self.wants_close = true;
+            self.env.queue.push(closing.at, Event::Close);
+        }
     }
 
     /// Lets an event happen; answers which node it happened to.
@@ -222,7 +238,10 @@ impl World {
                 Some(node)
             }
             Event::Job { node, life, job } => {
-                nodes[node].job(env, life, job);
+                nodes[node].job(env, life, *job);
+                if nodes[node].life().is_some_and(Life::has_ended) {
+                    self.switch_off(node);
+                }
                 Some(node)
             }
             Event::ClientTimer { client } => {
@@ -265,6 +284,10 @@ impl World {
                 self.crash(node, false);
                 None
             }
+            Event::Close => {
+                self.operate();
+                None
+            }
             Event::Heal => {
                 self.heal();
                 None
@@ -276,8 +299,9 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, from: End, to: End, packet: Packet) -> Option<usize> {
+    fn deliver(&mut self, from: End, to: End, envelope: Box<Packet>) -> Option<usize> {
         let env = &mut self.env;
+        let packet = env.open(envelope);
         if env.network.is_cut(from, to) || env.network.is_deaf(to, env.now) {
             env.say(|| format!("{} -> {} cut", Name(from), Name(to)));
             return None;
@@ -310,6 +334,9 @@ impl World {
         }
         self.down[node] = None;
         self.env.say(|| format!("node {} starts", node + 1));
+        if let Some(closing) = self.env.scenario.closing {
+            self.nodes[node].rot(&mut self.rng, closing.rot_per_mille);
+        }
         self.nodes[node].start();
         let keeps = self.env.plant.is(holo_core::replication::Mutant::RestartKeepsIdentity);
         if let Some(me) = self.catalog.current(node).filter(|_| keeps) {

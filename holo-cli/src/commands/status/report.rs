@@ -75,16 +75,8 @@ struct Groups {
 
 #[derive(Debug, Serialize)]
 struct Node {
-    name: String,
-    id: String,
-    number: u32,
-    address: String,
-    zone: String,
-    weight: f64,
-    state: String,
-    up: bool,
-    primaries: u64,
-    backups: u64,
+    #[serde(flatten)]
+    row: members::Row,
     #[serde(flatten)]
     planned: Option<Planned>,
     #[serde(flatten)]
@@ -339,7 +331,7 @@ impl Groups {
 impl Node {
     fn new(
         view: &MemberView,
-        (primaries, backups): (u64, u64),
+        copies: (u64, u64),
         status: Option<&MemberStatus>,
         planned: Option<&NodeReport>,
     ) -> Self {
@@ -348,18 +340,8 @@ impl Node {
             Some(Err(error)) => (None, Some(error.to_string())),
             None => (None, Some("joined while the others were asked".to_owned())),
         };
-        let member = &view.member;
         Self {
-            name: member.name.clone(),
-            id: member.node.to_string(),
-            number: view.number.0,
-            address: member.address.clone(),
-            zone: member.zone.clone(),
-            weight: f64::from(member.weight_milli) / 1000.0,
-            state: view.state.clone(),
-            up: view.up,
-            primaries,
-            backups,
+            row: members::Row::new(view, copies),
             planned: planned.map(|planned| Planned {
                 votes: planned.votes,
                 learners: planned.learners,
@@ -372,26 +354,25 @@ impl Node {
     }
 
     fn cells(&self) -> Vec<String> {
-        let id: String = self.id.chars().take(8).collect();
-        let zone = if self.zone.is_empty() { "-" } else { &self.zone };
-        let state = match (self.up, self.load.is_some()) {
-            (true, true) => self.state.clone(),
-            (true, false) => format!("{}, silent", self.state),
-            (false, _) => format!("{}, down", self.state),
+        let row = &self.row;
+        let state = match (row.up, self.load.is_some()) {
+            (true, true) => row.state.clone(),
+            (true, false) => format!("{}, silent", row.state),
+            (false, _) => format!("{}, down", row.state),
         };
         let dash = || "-".to_owned();
         let load = |cell: fn(&Load) -> String| self.load.as_ref().map_or_else(dash, cell);
         vec![
-            self.name.clone(),
-            id,
-            self.address.clone(),
-            zone.to_owned(),
+            row.name.clone(),
+            row.short_id(),
+            row.address.clone(),
+            row.shown_zone(),
             state,
             load(|load| quantity::duration(Duration::from_millis(load.uptime_ms))),
             load(|load| quantity::bytes(load.frame_bytes)),
             load(|load| quantity::bytes(load.frame_bytes_max)),
-            self.primaries.to_string(),
-            self.backups.to_string(),
+            row.primaries.to_string(),
+            row.backups.to_string(),
             load(|load| quantity::count(load.shards)),
             load(|load| quantity::bytes(load.resident_bytes)),
         ]

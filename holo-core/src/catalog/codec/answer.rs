@@ -17,9 +17,8 @@ impl Answer {
             Self::Done => None,
             Self::Refused(failure) => Some(OutcomeBody::Refused(failure.clone().into())),
             Self::Admitted(number) => Some(OutcomeBody::Admitted(number.0)),
-            Self::Registered { incarnation, resumed } => {
-                let body = RegisteredBody { incarnation: incarnation.0, resumed: *resumed };
-                Some(OutcomeBody::Registered(body))
+            Self::Registered { incarnation } => {
+                Some(OutcomeBody::Registered(RegisteredBody { incarnation: incarnation.0 }))
             }
             Self::Proposals(answers) => {
                 let answers = answers.iter().map(from_proposal_answer).collect();
@@ -47,10 +46,9 @@ impl Answer {
             None => Self::Done,
             Some(OutcomeBody::Refused(failure)) => Self::Refused(failure.into()),
             Some(OutcomeBody::Admitted(number)) => Self::Admitted(NodeNumber(number)),
-            Some(OutcomeBody::Registered(body)) => Self::Registered {
-                incarnation: Incarnation(body.incarnation),
-                resumed: body.resumed,
-            },
+            Some(OutcomeBody::Registered(body)) => {
+                Self::Registered { incarnation: Incarnation(body.incarnation) }
+            }
             Some(OutcomeBody::Proposals(body)) => {
                 Self::Proposals(all(body.answers, to_proposal_answer)?)
             }

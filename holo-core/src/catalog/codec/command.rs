@@ -5,21 +5,21 @@ use prost::Message;
 use crate::catalog::arrays::NewArray;
 use crate::catalog::closing::{CloseId, Held};
 use crate::catalog::codec::parts::{
-    all, array, from_issuer, from_new_node, from_principal, from_replica, from_settings,
-    from_tables, key, malformed, read, required, small, to_class, to_issuer, to_new_node,
-    to_principal, to_replica, to_settings, to_tables, too_new,
+    all, array, from_new_node, from_principal, from_replica, from_settings, from_tables, key,
+    malformed, read, required, small, to_class, to_new_node, to_principal, to_replica, to_settings,
+    to_tables, too_new,
 };
 use crate::catalog::command::{
     Admission, Authority, Bootstrap, Command, Liveness, NewTicket, NodeChange, Operation,
     Registration, TableUpdate,
 };
-use crate::catalog::nodes::{BootId, ManifestId};
+use crate::catalog::nodes::BootId;
 use crate::group::Seq;
 use crate::replication::{Incarnation, NodeNumber, ReplicaId};
 use crate::wire::catalog::{
     AdmissionBody, BootstrapBody, CommandBody, GroupsBody, HeldBody, HeldGroupBody, LeaseBody,
     LivenessBody, NewArrayBody, NodeChangeBody, NumbersBody, OperationBody, ProposalsBody,
-    RegistrationBody, SettleBody, SuspendBody, TablesBody, TenantArrayBody, TicketBody,
+    RegistrationBody, SettleBody, TablesBody, TenantArrayBody, TicketRecordBody,
 };
 use crate::{
     ArrayId, ArrayLayout, ArrayName, DType, Epoch, Failure, Role, Shape, TableVersion, TenantId,
@@ -36,6 +36,13 @@ impl Command {
         };
         let operation = Some(from_operation(&self.operation));
         CommandBody { at_unix_ms: self.at.0, by_principal, by_node, operation }.encode_to_vec()
+    }
+
+    /// The bytes of a command with another time, as the leader of the catalog proposes what another node sent. The rest
+    /// stays as it is, whatever a later version has written into it: of a field that is there twice the last one counts.
+    pub fn restamp(bytes: &[u8], at: UnixMillis) -> Vec<u8> {
+        let time = CommandBody { at_unix_ms: at.0, ..CommandBody::default() };
+        [bytes, &time.encode_to_vec()].concat()
     }
 
     /// Reads a command.
@@ -62,7 +69,7 @@ impl Command {
 fn from_operation(operation: &Operation) -> OperationBody {
     match operation {
         Operation::Bootstrap(first) => OperationBody::Bootstrap(from_bootstrap(first)),
-        Operation::CreateTicket(ticket) => OperationBody::CreateTicket(TicketBody {
+        Operation::CreateTicket(ticket) => OperationBody::CreateTicket(TicketRecordBody {
             key: ticket.key.0.to_vec(),
             role: ticket.role as u32,
             expires_unix_ms: ticket.expires.0,
@@ -76,10 +83,6 @@ fn from_operation(operation: &Operation) -> OperationBody {
             signature: admission.signature.to_vec(),
         }),
         Operation::Register(start) => OperationBody::Register(from_registration(start)),
-        Operation::Suspend { node, incarnation, manifest } => OperationBody::Suspend(SuspendBody {
-            replica: u64::from(node.0) << 32 | u64::from(incarnation.0),
-            manifest: manifest.0.to_vec(),
-        }),
         Operation::SetUp(verdicts) => {
             let of = |up: bool| {
                 let these = verdicts.iter().filter(move |verdict| verdict.up == up);
@@ -123,7 +126,7 @@ fn from_operation(operation: &Operation) -> OperationBody {
             let numbers = voters.iter().map(|number| number.0).collect();
             OperationBody::SetVoters(NumbersBody { numbers })
         }
-        Operation::PutIssuer(issuer) => OperationBody::PutIssuer(from_issuer(issuer)),
+        Operation::PutIssuer(issuer) => OperationBody::PutIssuer(issuer.into()),
         Operation::BeginClose => OperationBody::BeginClose(true),
         Operation::AbortClose => OperationBody::AbortClose(true),
         Operation::Hold { close, reporter, holds } => {
@@ -156,14 +159,6 @@ fn to_operation(body: OperationBody) -> Result<Operation, Failure> {
             signature: array(&body.signature, "a joiner's signature")?,
         }),
         OperationBody::Register(body) => Operation::Register(to_registration(body)?),
-        OperationBody::Suspend(body) => {
-            let replica = to_replica(body.replica);
-            Operation::Suspend {
-                node: replica.node,
-                incarnation: replica.incarnation,
-                manifest: ManifestId(array(&body.manifest, "a manifest")?),
-            }
-        }
         OperationBody::SetUp(body) => {
             let verdict = |up| move |packed| Liveness { replica: to_replica(packed), up };
             let up = body.up.into_iter().map(verdict(true));
@@ -199,7 +194,7 @@ fn to_operation(body: OperationBody) -> Result<Operation, Failure> {
         OperationBody::SetVoters(body) => {
             Operation::SetVoters(body.numbers.into_iter().map(NodeNumber).collect())
         }
-        OperationBody::PutIssuer(body) => Operation::PutIssuer(to_issuer(body)?),
+        OperationBody::PutIssuer(body) => Operation::PutIssuer(body.try_into()?),
         OperationBody::BeginClose(_) => Operation::BeginClose,
         OperationBody::AbortClose(_) => Operation::AbortClose,
         OperationBody::Hold(body) => {
@@ -246,7 +241,6 @@ fn from_registration(start: &Registration) -> RegistrationBody {
         boot: start.boot.0.to_vec(),
         agent: start.agent.clone(),
         address: start.address.clone(),
-        resumes: start.resumes.map(|manifest| manifest.0.to_vec()).unwrap_or_default(),
         after: start.after.map(|life| life.0),
     }
 }
@@ -257,7 +251,6 @@ fn to_registration(body: RegistrationBody) -> Result<Registration, Failure> {
         boot: BootId(array(&body.boot, "a boot id")?),
         agent: body.agent,
         address: body.address,
-        resumes: to_manifest(&body.resumes)?,
         after: body.after.map(Incarnation),
     })
 }
@@ -289,13 +282,6 @@ fn to_held(body: HeldBody) -> Result<(CloseId, ReplicaId, Vec<Held>), Failure> {
 pub(super) fn to_role(number: u32) -> Result<Role, Failure> {
     let role = u8::try_from(number).ok().and_then(Role::from_byte);
     role.ok_or_else(|| malformed(&format!("role {number}")))
-}
-
-pub(super) fn to_manifest(bytes: &[u8]) -> Result<Option<ManifestId>, Failure> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(ManifestId(array(bytes, "a manifest")?)))
 }
 
 fn from_change(node: NodeNumber, change: &NodeChange) -> NodeChangeBody {

@@ -2,5 +2,6 @@
 
 mod answer;
 mod command;
+mod fields;
 mod parts;
 mod state;

@@ -9,15 +9,16 @@ use crate::catalog::nodes::check_member;
 use crate::catalog::proof::IssuerCertificate;
 use crate::catalog::targets::TargetTable;
 use crate::replication::{
-    Class, ConfigChange, GroupConfig, GroupId, Incarnation, NodeNumber, Proposal, ReplicaId,
+    Class, ConfigChange, GroupConfig, Incarnation, NodeNumber, Proposal, ReplicaId,
 };
+use crate::wire::IssuerBody;
 use crate::wire::catalog::{
-    ConfigBody, GrantBody, GroupBody, IssuerBody, NewNodeBody, PrincipalBody, ProposalBody,
-    SettingsBody, TargetTableBody,
+    ConfigBody, GrantBody, NewNodeBody, PrincipalRecordBody, ProposalBody, SettingsRecordBody,
+    TargetTableBody,
 };
 use crate::{
-    Epoch, ErrorCode, Failure, Grant, Member, NodeId, PartitionId, Principal, PublicKey, TenantId,
-    UnixMillis, Verb, limits,
+    Epoch, ErrorCode, Failure, Grant, Member, NodeId, Principal, PublicKey, TenantId, UnixMillis,
+    Verb, limits,
 };
 
 pub(super) fn malformed(what: &str) -> Failure {
@@ -32,11 +33,16 @@ pub(super) fn too_new(what: &str) -> Failure {
 
 /// Reads a message of at most `bytes_max` bytes.
 pub(super) fn read<M: Message + Default>(bytes: &[u8], bytes_max: usize) -> Result<M, Failure> {
+    check_size(bytes, bytes_max)?;
+    M::decode(bytes).map_err(|source| malformed(&source.to_string()))
+}
+
+pub(super) fn check_size(bytes: &[u8], bytes_max: usize) -> Result<(), Failure> {
     if bytes.len() > bytes_max {
         let message = format!("catalog: {} bytes, at most {bytes_max}", bytes.len());
         return Err(Failure::new(ErrorCode::TooLarge, message));
     }
-    M::decode(bytes).map_err(|source| malformed(&source.to_string()))
+    Ok(())
 }
 
 pub(super) fn required<T>(field: Option<T>, what: &str) -> Result<T, Failure> {
@@ -82,29 +88,6 @@ pub(super) fn to_class(replicas: u32, min_in_sync: u32) -> Result<Class, Failure
         .map_err(|failure| Failure { code: ErrorCode::Malformed, ..failure })
 }
 
-impl From<GroupId> for GroupBody {
-    fn from(group: GroupId) -> Self {
-        Self {
-            partition: group.partition.0,
-            replicas: u32::from(group.class.replicas),
-            min_in_sync: u32::from(group.class.min_in_sync),
-        }
-    }
-}
-
-impl TryFrom<GroupBody> for GroupId {
-    type Error = Failure;
-
-    /// Checks a group that came from outside: [`ErrorCode::Malformed`].
-    fn try_from(body: GroupBody) -> Result<Self, Failure> {
-        if body.partition >> limits::PARTITION_BITS_MAX != 0 {
-            return Err(malformed(&format!("partition {}", body.partition)));
-        }
-        let class = to_class(body.replicas, body.min_in_sync)?;
-        Ok(Self { partition: PartitionId(body.partition), class })
-    }
-}
-
 impl From<&GroupConfig> for ConfigBody {
     fn from(config: &GroupConfig) -> Self {
         Self {
@@ -123,12 +106,18 @@ impl TryFrom<ConfigBody> for GroupConfig {
 
     /// Checks a config that came from outside: [`ErrorCode::Malformed`].
     fn try_from(body: ConfigBody) -> Result<Self, Failure> {
+        // Without the room to grow that a list being read has: there may be a million of these.
+        let replicas = |packed: Vec<u64>| {
+            let mut replicas: Vec<ReplicaId> = packed.into_iter().map(to_replica).collect();
+            replicas.shrink_to_fit();
+            replicas
+        };
         let config = Self {
             group: required(body.group, "a config's group")?.try_into()?,
             epoch: Epoch(body.epoch),
             primary: to_replica(body.primary),
-            in_sync: body.in_sync.into_iter().map(to_replica).collect(),
-            learners: body.learners.into_iter().map(to_replica).collect(),
+            in_sync: replicas(body.in_sync),
+            learners: replicas(body.learners),
             lost: body.lost,
         };
         config.check()?;
@@ -213,12 +202,12 @@ pub(super) fn to_new_node(body: NewNodeBody) -> Result<NewNode, Failure> {
     })
 }
 
-pub(super) fn from_principal(principal: &Principal) -> PrincipalBody {
+pub(super) fn from_principal(principal: &Principal) -> PrincipalRecordBody {
     let grants = principal.grants.iter().map(|grant| GrantBody {
         verb: grant.verb.name().to_owned(),
         pattern: grant.pattern.clone(),
     });
-    PrincipalBody {
+    PrincipalRecordBody {
         key: principal.key.0.to_vec(),
         name: principal.name.clone(),
         tenant: principal.tenant.0,
@@ -226,7 +215,7 @@ pub(super) fn from_principal(principal: &Principal) -> PrincipalBody {
     }
 }
 
-pub(super) fn to_principal(body: PrincipalBody) -> Result<Principal, Failure> {
+pub(super) fn to_principal(body: PrincipalRecordBody) -> Result<Principal, Failure> {
     if body.grants.len() > limits::GRANTS_MAX || body.name.len() > limits::NODE_NAME_BYTES_MAX {
         return Err(malformed("a principal"));
     }
@@ -245,8 +234,8 @@ pub(super) fn to_principal(body: PrincipalBody) -> Result<Principal, Failure> {
     })
 }
 
-pub(super) fn from_settings(settings: Settings) -> SettingsBody {
-    SettingsBody {
+pub(super) fn from_settings(settings: Settings) -> SettingsRecordBody {
+    SettingsRecordBody {
         repair_delay_ms: settings.repair_delay_ms,
         voter_delay_ms: settings.voter_delay_ms,
         replicas_default: u32::from(settings.replicas_default),
@@ -254,7 +243,7 @@ pub(super) fn from_settings(settings: Settings) -> SettingsBody {
     }
 }
 
-pub(super) fn to_settings(body: SettingsBody) -> Result<Settings, Failure> {
+pub(super) fn to_settings(body: SettingsRecordBody) -> Result<Settings, Failure> {
     Ok(Settings {
         repair_delay_ms: body.repair_delay_ms,
         voter_delay_ms: body.voter_delay_ms,
@@ -263,20 +252,28 @@ pub(super) fn to_settings(body: SettingsBody) -> Result<Settings, Failure> {
     })
 }
 
-pub(super) fn from_issuer(issuer: &IssuerCertificate) -> IssuerBody {
-    IssuerBody {
-        issuer: issuer.issuer.0.to_vec(),
-        not_after_unix_ms: issuer.not_after.0,
-        signature: issuer.signature.to_vec(),
+impl From<&IssuerCertificate> for IssuerBody {
+    fn from(certificate: &IssuerCertificate) -> Self {
+        Self {
+            key: certificate.issuer.0.to_vec(),
+            not_after_unix_ms: certificate.not_after.0,
+            signature: certificate.signature.to_vec(),
+        }
     }
 }
 
-pub(super) fn to_issuer(body: IssuerBody) -> Result<IssuerCertificate, Failure> {
-    Ok(IssuerCertificate {
-        issuer: key(&body.issuer)?,
-        not_after: UnixMillis(body.not_after_unix_ms),
-        signature: array(&body.signature, "an issuer's signature")?,
-    })
+impl TryFrom<IssuerBody> for IssuerCertificate {
+    type Error = Failure;
+
+    /// Checks the form of a certificate that came from outside: [`ErrorCode::Malformed`]. Whether the root signed it is
+    /// another question.
+    fn try_from(body: IssuerBody) -> Result<Self, Failure> {
+        Ok(Self {
+            issuer: key(&body.key)?,
+            not_after: UnixMillis(body.not_after_unix_ms),
+            signature: array(&body.signature, "an issuer's signature")?,
+        })
+    }
 }
 
 pub(super) fn from_tables(tables: &BTreeMap<u8, TargetTable>) -> Vec<TargetTableBody> {

@@ -3,13 +3,14 @@
 use prost::Message;
 
 use crate::catalog::arrays::ArrayRecord;
-use crate::catalog::changes::{Changes, CloseFacts, ClusterFacts};
+use crate::catalog::changes::{ChangeLog, Changes, CloseFacts, ClusterFacts};
 use crate::catalog::closing::{CloseId, GroupHold};
-use crate::catalog::codec::command::{to_manifest, to_role};
+use crate::catalog::codec::command::to_role;
+use crate::catalog::codec::fields::Fields;
 use crate::catalog::codec::parts::{
-    all, array, from_issuer, from_new_node, from_principal, from_replica, from_settings,
-    from_tables, key, malformed, read, required, small, to_issuer, to_new_node, to_principal,
-    to_replica, to_settings, to_tables, too_new,
+    all, array, check_size, from_new_node, from_principal, from_replica, from_settings,
+    from_tables, key, malformed, read, required, small, to_new_node, to_principal, to_replica,
+    to_settings, to_tables, too_new,
 };
 use crate::catalog::command::NewNode;
 use crate::catalog::nodes::{BootId, NodeRecord, NodeState, Ticket};
@@ -18,14 +19,25 @@ use crate::group::Seq;
 use crate::replication::{GroupId, NodeNumber};
 use crate::wire::catalog::{
     ArrayRecordBody, ChangesBody, CloseBody, ClusterBody, HoldBody, NodeBody, NumbersBody,
-    SessionsBody, TablesBody, TicketBody,
+    SessionsBody, TablesBody, TicketRecordBody,
 };
 use crate::{ArrayId, Epoch, Failure, PublicKey, TableVersion, UnixMillis, limits};
 
+/// About so much of a state is read at once.
+const PART_BYTES: usize = 64 << 10;
+
 impl CatalogState {
     /// The whole state as bytes: a snapshot. Equal states have equal bytes.
+    ///
+    /// Part by part: the bytes of messages one after the other are those of one that has everything, and all parts at
+    /// once would take as much memory as the state, twice.
     pub fn encode(&self) -> Vec<u8> {
-        self.whole().encode()
+        let mut bytes = Vec::new();
+        for part in self.whole_in_parts() {
+            bytes.extend_from_slice(&part.encode());
+        }
+        bytes.shrink_to_fit();
+        bytes
     }
 
     /// Reads a snapshot.
@@ -35,12 +47,23 @@ impl CatalogState {
     /// As [`Changes::decode`]; [`crate::ErrorCode::Malformed`] for a part of a state, and for one that breaks an
     /// invariant.
     pub fn decode(bytes: &[u8]) -> Result<Self, Failure> {
-        let changes = Changes::decode(bytes)?;
-        if !changes.is_whole() {
+        check_size(bytes, limits::CATALOG_STATE_BYTES_MAX)?;
+        let mut state = Self::new();
+        let (mut version, mut whole) = (0, false);
+        for part in Fields::of(bytes).parts(PART_BYTES) {
+            let changes = Changes::decode(part?)?;
+            version = version.max(changes.to);
+            whole |= changes.whole;
+            state.absorb_part(changes)?;
+            // Nobody follows this state yet.
+            state.log = ChangeLog::new(0);
+        }
+        if !whole {
             return Err(malformed("a part where the whole was expected"));
         }
-        let mut state = Self::new();
-        state.merge(changes)?;
+        state.version = version;
+        state.log = ChangeLog::new(version);
+        state.pack_groups();
         state.check()?;
         Ok(state)
     }
@@ -89,7 +112,7 @@ impl Changes {
             gone_arrays: self.gone_arrays.iter().map(|id| id.0).collect(),
             principals: self.principals.iter().map(from_principal).collect(),
             gone_principals: keys(&self.gone_principals),
-            issuers: self.issuers.iter().map(from_issuer).collect(),
+            issuers: self.issuers.iter().map(Into::into).collect(),
             gone_issuers: keys(&self.gone_issuers),
             close: self.close.map(|facts| CloseBody {
                 id: facts.id.0,
@@ -138,7 +161,7 @@ impl Changes {
             gone_arrays: body.gone_arrays.into_iter().map(ArrayId).collect(),
             principals: all(body.principals, to_principal)?,
             gone_principals: keys(body.gone_principals)?,
-            issuers: all(body.issuers, to_issuer)?,
+            issuers: all(body.issuers, TryInto::try_into)?,
             gone_issuers: keys(body.gone_issuers)?,
             close: body.close.map(|body| CloseFacts {
                 id: CloseId(body.id),
@@ -183,8 +206,8 @@ fn to_cluster(body: ClusterBody) -> Result<ClusterFacts, Failure> {
     Ok(ClusterFacts { name: body.name, root: key(&body.root)?, partition_bits })
 }
 
-fn from_ticket((key, ticket): &(PublicKey, Ticket)) -> TicketBody {
-    TicketBody {
+fn from_ticket((key, ticket): &(PublicKey, Ticket)) -> TicketRecordBody {
+    TicketRecordBody {
         key: key.0.to_vec(),
         role: ticket.role as u32,
         expires_unix_ms: ticket.expires.0,
@@ -193,7 +216,7 @@ fn from_ticket((key, ticket): &(PublicKey, Ticket)) -> TicketBody {
     }
 }
 
-fn to_ticket(body: TicketBody) -> Result<(PublicKey, Ticket), Failure> {
+fn to_ticket(body: TicketRecordBody) -> Result<(PublicKey, Ticket), Failure> {
     let ticket = Ticket {
         role: to_role(body.role)?,
         expires: UnixMillis(body.expires_unix_ms),
@@ -224,13 +247,12 @@ fn from_node(node: &NodeRecord) -> NodeBody {
         })),
         replica: from_replica(node.replica()),
         boot: node.boot.0.to_vec(),
-        resumed: node.resumed,
         state,
         draining_since_unix_ms: since.0,
         drain_deadline_unix_ms: deadline.map(|deadline| deadline.0),
         up: node.up,
         up_changed_unix_ms: node.up_changed.0,
-        suspended: node.suspended.map(|manifest| manifest.0.to_vec()).unwrap_or_default(),
+        closed: node.closed,
         joined_unix_ms: node.joined.0,
     }
 }
@@ -265,11 +287,10 @@ fn to_node(body: NodeBody) -> Result<NodeRecord, Failure> {
         agent: new.agent,
         incarnation: replica.incarnation,
         boot: BootId(array(&body.boot, "a boot id")?),
-        resumed: body.resumed,
         state,
         up: body.up,
         up_changed: UnixMillis(body.up_changed_unix_ms),
-        suspended: to_manifest(&body.suspended)?,
+        closed: body.closed,
         joined: UnixMillis(body.joined_unix_ms),
     })
 }

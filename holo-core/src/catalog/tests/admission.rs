@@ -207,7 +207,7 @@ fn a_process_gets_its_incarnation_once_however_often_it_asks() {
     let by = Authority::Node(number(1));
     let start = registration(1, 77);
     let told = lab.ok(by, Operation::Register(start.clone()));
-    let expected = Answer::Registered { incarnation: Incarnation(first.0 + 1), resumed: false };
+    let expected = Answer::Registered { incarnation: Incarnation(first.0 + 1) };
     assert_eq!(told, expected);
     assert_eq!(lab.ok(by, Operation::Register(start)), expected);
     let refused = lab.refused(Authority::Node(number(2)), Operation::Register(registration(1, 78)));
@@ -232,6 +232,18 @@ fn a_registration_that_arrives_late_or_twice_does_not_put_out_a_newer_process() 
     assert_eq!(lab.state.node(number(1)).unwrap().boot, BootId([71; 16]));
 }
 
+/// A node that had started again within seconds was found down at once: its new life had not been heard of yet, and
+/// nobody had missed the old one. What it was being brought was begun twice.
+#[test]
+fn a_registration_counts_as_a_sign_of_life_also_of_a_node_that_nobody_missed() {
+    let mut lab = Lab::bare(1);
+    assert!(lab.state.node(number(1)).unwrap().up);
+    lab.now += 60_000;
+    lab.ok(Authority::Node(number(1)), Operation::Register(registration(1, 70)));
+    let node = lab.state.node(number(1)).unwrap();
+    assert_eq!((node.up, node.up_changed), (true, UnixMillis(lab.now)));
+}
+
 #[test]
 fn a_node_may_come_back_at_another_address_that_is_free() {
     let mut lab = Lab::bare(2);
@@ -241,51 +253,4 @@ fn a_node_may_come_back_at_another_address_that_is_free() {
     let taken = Registration { address: "10.9.9.9:1".into(), ..registration(2, 71) };
     let refused = lab.refused(Authority::Node(number(2)), Operation::Register(taken));
     assert_eq!(refused.code, ErrorCode::AlreadyExists);
-}
-
-#[test]
-fn a_clean_stop_keeps_a_life_for_exactly_one_process() {
-    let mut lab = Lab::new(1);
-    lab.array("a", 1, 1);
-    let group = lab.config(0, class(1, 1));
-    let by = Authority::Node(number(1));
-    let incarnation = lab.state.node(number(1)).unwrap().incarnation;
-    let manifest = ManifestId([4; 32]);
-    lab.ok(by, Operation::Suspend { node: number(1), incarnation, manifest });
-    assert!(!lab.state.node(number(1)).unwrap().up);
-    // A late beat of the process that stopped does not raise it.
-    lab.set_up(1, true);
-    assert!(!lab.state.node(number(1)).unwrap().up);
-    let resumed = Registration { resumes: Some(manifest), ..registration(1, 50) };
-    let expected = Answer::Registered { incarnation, resumed: true };
-    assert_eq!(lab.ok(by, Operation::Register(resumed.clone())), expected);
-    // The answer was lost; the process must still learn that its data counts.
-    assert_eq!(lab.ok(by, Operation::Register(resumed)), expected);
-    assert_eq!(lab.config(0, class(1, 1)), group);
-    // It crashed: the same manifest is worth nothing a second time.
-    let again = Registration { resumes: Some(manifest), ..registration(1, 51) };
-    match lab.ok(by, Operation::Register(again)) {
-        Answer::Registered { incarnation: next, resumed: false } => {
-            assert_eq!(next.0, incarnation.0 + 1);
-        }
-        other => panic!("{other:?}"),
-    }
-    assert!(lab.config(0, class(1, 1)).lost);
-}
-
-#[test]
-fn a_stop_that_is_called_off_voids_its_manifest() {
-    let mut lab = Lab::new(1);
-    let by = Authority::Node(number(1));
-    let manifest = ManifestId([4; 32]);
-    lab.ok(by, Operation::Register(registration(1, 60)));
-    let incarnation = lab.state.node(number(1)).unwrap().incarnation;
-    lab.ok(by, Operation::Suspend { node: number(1), incarnation, manifest });
-    lab.ok(by, Operation::Register(registration(1, 60)));
-    assert!(lab.state.node(number(1)).unwrap().up);
-    let stale = Registration { resumes: Some(manifest), ..registration(1, 61) };
-    let answer = lab.ok(by, Operation::Register(stale));
-    assert!(matches!(answer, Answer::Registered { resumed: false, .. }));
-    let old = Operation::Suspend { node: number(1), incarnation, manifest };
-    assert_eq!(lab.refused(by, old).code, ErrorCode::Conflict);
 }

@@ -31,8 +31,6 @@ fn lived_in() -> Lab {
     lab.drain(3);
     lab.change(2, NodeChange::Cordon);
     lab.start(4);
-    let manifest = ManifestId([3; 32]);
-    lab.ok(by, Operation::Suspend { node: number(2), incarnation: Incarnation(1), manifest });
     lab.ok(admin(), Operation::RemoveArray { tenant: TenantId(1), array: a.id });
     lab
 }
@@ -161,6 +159,47 @@ fn fields_of_a_later_version_are_passed_over() {
     let mut bytes = command.encode();
     bytes.extend_from_slice(&[0xc0, 0x0c, 0x07]);
     assert_eq!(Command::decode(&bytes).unwrap(), command);
+}
+
+/// [`CommandBody`] as a later version might have it.
+#[derive(Clone, PartialEq, Message)]
+struct LaterCommand {
+    #[prost(uint64, tag = "1")]
+    at_unix_ms: u64,
+    #[prost(uint32, tag = "3")]
+    by_node: u32,
+    #[prost(message, optional, tag = "22")]
+    lease_sessions: Option<LaterLease>,
+    #[prost(string, tag = "900")]
+    reason: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LaterLease {
+    #[prost(uint32, tag = "1")]
+    node: u32,
+    #[prost(uint32, tag = "2")]
+    count: u32,
+    #[prost(uint64, tag = "900")]
+    until_unix_ms: u64,
+}
+
+#[test]
+fn a_leader_of_the_version_before_hands_on_what_it_does_not_know() {
+    // It once proposed what it had understood of a command, without the rest.
+    let lease = LaterLease { node: 2, count: 7, until_unix_ms: 99 };
+    let later = LaterCommand {
+        at_unix_ms: 5,
+        by_node: 2,
+        lease_sessions: Some(lease),
+        reason: "new in it".into(),
+    };
+    let proposed = Command::restamp(&later.encode_to_vec(), UnixMillis(1234));
+    let here = Command::decode(&proposed).unwrap();
+    assert_eq!((here.at, here.by), (UnixMillis(1234), Authority::Node(number(2))));
+    assert_eq!(here.operation, Operation::LeaseSessions { node: number(2), count: 7 });
+    let there = LaterCommand::decode(proposed.as_slice()).unwrap();
+    assert_eq!(there, LaterCommand { at_unix_ms: 1234, ..later });
 }
 
 #[test]

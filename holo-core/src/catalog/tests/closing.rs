@@ -309,6 +309,10 @@ fn only_the_record_says_what_may_be_offered_back() {
     settle_all(&mut lab, close);
     // The second node's process was cut off all the while. Its time is over all the same.
     assert!(lab.state.close().is_none() && lab.state.is_closed_for(replica(2, 1)));
+    let config = lab.state.group(groups[0]).unwrap().clone();
+    let add = ConfigChange::AddLearner(replica(2, 1));
+    let answer = lab.propose(config.primary, config.group, add);
+    assert_eq!(answer.refusal, Some(ChangeRefusal::NoSuchReplica), "what it holds is of before");
     let (by, operation) = reopen(one, close, good);
     assert_eq!(lab.refused(by, operation).code, ErrorCode::Conflict, "too late");
 }

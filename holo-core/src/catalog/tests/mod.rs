@@ -256,7 +256,6 @@ fn registration(node: u32, boot: u8) -> Registration {
         boot: BootId([boot; 16]),
         agent: "holo 0.1.0".to_owned(),
         address: String::new(),
-        resumes: None,
         after: None,
     }
 }

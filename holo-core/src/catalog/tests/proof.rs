@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::Epoch;
-use crate::replication::ConfigVerifier;
 
 fn configs(count: u32) -> Vec<GroupConfig> {
     let all = (0..count).map(|partition| GroupConfig {
@@ -46,7 +45,7 @@ fn every_config_of_a_batch_of_any_size_is_proven_and_no_other() {
         for (at, config) in batch.iter().enumerate() {
             for (other, proof) in proofs.iter().enumerate() {
                 assert_eq!(
-                    verifier.is_proven(config, proof),
+                    verifier.is_proven(config, proof, UnixMillis(1)),
                     at == other,
                     "{at} {other} of {count}"
                 );
@@ -66,7 +65,7 @@ fn a_proof_is_about_one_epoch_and_one_cluster() {
     let grown = GroupConfig { learners: vec![replica(3, 1)], ..batch[1].clone() };
     let lost = GroupConfig { lost: true, ..batch[1].clone() };
     for forged in [later, grown, lost] {
-        assert!(!verifier.is_proven(&forged, &proofs[1]));
+        assert!(!verifier.is_proven(&forged, &proofs[1], UnixMillis(1)));
     }
     let proof = CatalogProof::decode(&proofs[1]).unwrap();
     assert!(proof.verify(lab.state.cluster(), &batch[1]));
@@ -82,7 +81,7 @@ fn every_flipped_bit_voids_a_proof() {
     for bit in 0..proof.len() * 8 {
         let mut changed = proof.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        assert!(!verifier.is_proven(&batch[2], &changed), "bit {bit}");
+        assert!(!verifier.is_proven(&batch[2], &changed, UnixMillis(1)), "bit {bit}");
     }
     for length in 0..proof.len() {
         assert!(CatalogProof::decode(&proof[..length]).is_none(), "{length} bytes");
@@ -96,7 +95,7 @@ fn only_issuers_that_the_root_vouches_for_are_believed() {
     let batch = configs(1);
     let mut verifier = verifier(&lab, 7);
     let by_stranger = prove(&lab, &batch, 8);
-    assert!(!verifier.is_proven(&batch[0], &by_stranger[0]));
+    assert!(!verifier.is_proven(&batch[0], &by_stranger[0], UnixMillis(1)));
     // A voter's certificate that another voter signed, not the root.
     let genuine = certificate(&lab, 8, 9000);
     let statement = issuer_statement(lab.state.cluster(), public(8), UnixMillis(9000));
@@ -106,9 +105,10 @@ fn only_issuers_that_the_root_vouches_for_are_believed() {
     let refused = verifier.trust(&genuine, UnixMillis(9000)).unwrap_err();
     assert_eq!(refused.code, ErrorCode::CertificateExpired);
     verifier.trust(&genuine, UnixMillis(1)).unwrap();
-    assert!(verifier.is_proven(&batch[0], &by_stranger[0]));
-    verifier.forget_expired(UnixMillis(9000));
-    assert!(!verifier.is_proven(&batch[0], &by_stranger[0]));
+    assert!(verifier.is_proven(&batch[0], &by_stranger[0], UnixMillis(1)));
+    // Nobody has to be told that a certificate ends.
+    assert!(verifier.is_proven(&batch[0], &by_stranger[0], UnixMillis(8999)));
+    assert!(!verifier.is_proven(&batch[0], &by_stranger[0], UnixMillis(9000)));
 }
 
 #[test]

@@ -177,17 +177,6 @@ fn a_batch_is_decided_proposal_by_proposal() {
 }
 
 #[test]
-fn proposals_of_primaries_come_first() {
-    let (lab, config, _) = pair();
-    let proposal = |by, change| Proposal { group: config.group, epoch: config.epoch, by, change };
-    let take = proposal(backup(&config), ConfigChange::TakeOver);
-    let remove = proposal(config.primary, ConfigChange::Remove(backup(&config)));
-    let mut both = [take, remove];
-    lab.state.primaries_first(&mut both);
-    assert_eq!(both, [remove, take]);
-}
-
-#[test]
 fn a_restarted_node_is_out_of_every_config_at_once() {
     let mut lab = Lab::new(3);
     lab.array("a", 2, 1);

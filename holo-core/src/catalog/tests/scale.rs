@@ -1,4 +1,4 @@
-//! The shape of large states; `examples/catalog_scale.rs` measures their size and speed.
+//! The shape of large states; `holo-bench --only catalog` measures their size and speed.
 
 use super::*;
 

@@ -32,7 +32,7 @@ enum Work {
 
 impl Replica {
     /// Hands committed entries to the driver, as many as it may have at once.
-    pub(super) fn advance(&mut self, ctx: &mut Context<'_>) {
+    pub(super) fn advance(&mut self, ctx: &mut Context) {
         if self.base != Base::Ready {
             return;
         }
@@ -52,7 +52,7 @@ impl Replica {
     /// When it is not the next one under way: a bug of the driver.
     pub(in crate::replication) fn on_applied(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         seq: Seq,
         outcome: Result<Bytes, Failure>,
     ) {
@@ -84,7 +84,7 @@ impl Replica {
         }
     }
 
-    fn emit_committed(&mut self, ctx: &mut Context<'_>) {
+    fn emit_committed(&mut self, ctx: &mut Context) {
         let limit = match &self.lead {
             Some(_) if ctx.mutant == Mutant::ReadUncommittedTail => self.log.last().seq,
             Some(lead) if lead.hold => return,
@@ -120,7 +120,7 @@ impl Replica {
     }
 
     /// Ends the entries in front that need no driver; says whether there were any.
-    fn settle_passed(&mut self, ctx: &mut Context<'_>) -> bool {
+    fn settle_passed(&mut self, ctx: &mut Context) -> bool {
         let mut any = false;
         while self.running.front().is_some_and(|running| !matches!(running.work, Work::Driver)) {
             let Some(running) = self.running.pop_front() else { break };
@@ -159,7 +159,7 @@ impl Replica {
     /// An entry has ended: answers who waits for it.
     fn finish(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         seq: Seq,
         request: Option<RequestKey>,
         outcome: Result<Bytes, Failure>,
@@ -185,7 +185,7 @@ impl Replica {
     }
 
     /// Takes applied entries off the log: what nobody needs, but for a reserve for those who lag.
-    fn trim(&mut self, ctx: &mut Context<'_>) {
+    fn trim(&mut self, ctx: &mut Context) {
         let over =
             |log: &Log, entries: usize, bytes: u64| log.len() > entries || log.bytes() > bytes;
         let (entries, bytes) = (limits::GROUP_LOG_KEEP_ENTRIES, limits::GROUP_LOG_KEEP_BYTES);

@@ -13,9 +13,12 @@ use crate::replication::progress::SnapshotCopy;
 
 impl Replica {
     /// Offers a snapshot to every learner that wants one, as far as this host may keep them.
-    pub(super) fn serve_copies(&mut self, ctx: &mut Context<'_>) {
+    pub(in crate::replication) fn serve_copies(&mut self, ctx: &mut Context) {
         let Some(lead) = &mut self.lead else { return };
         lead.hold = false;
+        if !lead.progress.values().any(|progress| progress.wants_copy) {
+            return self.advance(ctx);
+        }
         let wanting = lead.progress.iter().filter(|(_, progress)| progress.wants_copy);
         let wanting: Vec<ReplicaId> = wanting.map(|(id, _)| *id).collect();
         for learner in wanting {
@@ -24,7 +27,7 @@ impl Replica {
         self.advance(ctx);
     }
 
-    fn serve_copy(&mut self, ctx: &mut Context<'_>, learner: ReplicaId) {
+    fn serve_copy(&mut self, ctx: &mut Context, learner: ReplicaId) {
         let start = self.log.start().seq;
         let group = self.group;
         let Some(lead) = &mut self.lead else { return };
@@ -45,7 +48,11 @@ impl Replica {
             }
             return;
         }
-        if *ctx.copies >= ctx.timers.copies_max || self.base != Base::Ready {
+        if self.base != Base::Ready {
+            return;
+        }
+        if ctx.copies >= ctx.timers.copies_max {
+            ctx.queued.insert(group);
             return;
         }
         if self.applied != self.emitted {
@@ -54,9 +61,9 @@ impl Replica {
             return;
         }
         let Some(epoch) = self.log.epoch_at(self.applied) else { return };
-        *ctx.snapshots += 1;
-        *ctx.copies += 1;
-        let snapshot = SnapshotId(*ctx.snapshots);
+        ctx.snapshots += 1;
+        ctx.copies += 1;
+        let snapshot = SnapshotId(ctx.snapshots);
         let at = LogPosition { epoch, seq: self.applied };
         let windows = match ctx.mutant {
             Mutant::DedupMissingInSnapshot => Arc::new(SessionWindows::default()),
@@ -72,7 +79,7 @@ impl Replica {
         self.offer(ctx, learner);
     }
 
-    fn offer(&self, ctx: &mut Context<'_>, learner: ReplicaId) {
+    fn offer(&self, ctx: &mut Context, learner: ReplicaId) {
         let progress = self.lead.as_ref().and_then(|lead| lead.progress.get(&learner));
         let Some((progress, copy)) = progress.and_then(|p| Some((p, p.copy.as_ref()?))) else {
             return;
@@ -89,9 +96,9 @@ impl Replica {
     }
 
     /// Our time as primary is over: its snapshots go.
-    pub(super) fn drop_copies(&self, ctx: &mut Context<'_>, lead: &Lead) {
+    pub(super) fn drop_copies(&self, ctx: &mut Context, lead: &Lead) {
         for copy in lead.progress.values().filter_map(|progress| progress.copy.as_ref()) {
-            *ctx.copies -= 1;
+            ctx.copies -= 1;
             let (group, snapshot) = (self.group, copy.snapshot);
             ctx.emit(Output::DropSnapshot { group, snapshot });
         }

@@ -14,7 +14,7 @@ impl Replica {
     /// Entries, or a question whether the logs agree.
     pub(in crate::replication) fn on_append(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         from: ReplicaId,
         append: Append,
     ) -> Result<(), Failure> {
@@ -45,7 +45,7 @@ impl Replica {
     /// A state to fetch.
     pub(in crate::replication) fn on_offer(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         from: ReplicaId,
         offer: SnapshotOffer,
     ) -> Result<(), Failure> {
@@ -85,7 +85,7 @@ impl Replica {
     /// The driver has the whole state.
     pub(in crate::replication) fn on_snapshot_fetched(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         at: LogPosition,
     ) {
         if let Base::Fetching { from, at: wanted, .. } = self.base
@@ -98,7 +98,7 @@ impl Replica {
     }
 
     /// The driver could not get the state.
-    pub(in crate::replication) fn on_snapshot_failed(&mut self, ctx: &mut Context<'_>) {
+    pub(in crate::replication) fn on_snapshot_failed(&mut self, ctx: &mut Context) {
         if let Base::Fetching { from, at, .. } = self.base {
             if ctx.mutant == Mutant::AcceptTornSnapshot {
                 return self.on_snapshot_fetched(ctx, at);
@@ -118,7 +118,7 @@ impl Replica {
     /// A quiet group's commit.
     pub(in crate::replication) fn on_commit_news(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         from: ReplicaId,
         news: CommitNews,
     ) {
@@ -136,7 +136,7 @@ impl Replica {
     }
 
     /// Looks after what a follower waits for.
-    pub(super) fn tick_follow(&mut self, ctx: &mut Context<'_>) {
+    pub(super) fn tick_follow(&mut self, ctx: &mut Context) {
         self.watch_primary(ctx);
         let now = ctx.now;
         let due = |at: Option<Instant>, every| at.is_none_or(|at| now.since(at) >= every);
@@ -153,7 +153,7 @@ impl Replica {
     }
 
     /// Says how far the log is in agreement.
-    pub(super) fn acknowledge(&self, ctx: &mut Context<'_>, to: ReplicaId) {
+    pub(super) fn acknowledge(&self, ctx: &mut Context, to: ReplicaId) {
         let ack = AppendAck {
             group: self.group,
             epoch: self.epoch(),
@@ -165,7 +165,7 @@ impl Replica {
     }
 
     /// Somebody speaks in an epoch that is not ours: the one who is behind shall learn of the other.
-    fn refuse_epoch(&mut self, ctx: &mut Context<'_>, from: ReplicaId, theirs: Epoch) {
+    fn refuse_epoch(&mut self, ctx: &mut Context, from: ReplicaId, theirs: Epoch) {
         if theirs < self.epoch() {
             self.refuse_with_config(ctx, from);
         } else {
@@ -174,7 +174,7 @@ impl Replica {
         }
     }
 
-    pub(super) fn refuse_with_config(&self, ctx: &mut Context<'_>, to: ReplicaId) {
+    pub(super) fn refuse_with_config(&self, ctx: &mut Context, to: ReplicaId) {
         let nack = AppendNack {
             group: self.group,
             epoch: self.epoch(),
@@ -185,7 +185,7 @@ impl Replica {
         ctx.send(to, Message::AppendNack(nack));
     }
 
-    fn refuse(&self, ctx: &mut Context<'_>, to: ReplicaId, have: Seq, needs_snapshot: bool) {
+    fn refuse(&self, ctx: &mut Context, to: ReplicaId, have: Seq, needs_snapshot: bool) {
         let (group, epoch) = (self.group, self.epoch());
         let nack = AppendNack { group, epoch, have, needs_snapshot, claim: None };
         ctx.send(to, Message::AppendNack(nack));
@@ -196,12 +196,7 @@ impl Replica {
     }
 
     /// Only the primary of our epoch may tell us what the log is, and only when we are not it.
-    fn check_primary(
-        &self,
-        ctx: &Context<'_>,
-        from: ReplicaId,
-        epoch: Epoch,
-    ) -> Result<(), Failure> {
+    fn check_primary(&self, ctx: &Context, from: ReplicaId, epoch: Epoch) -> Result<(), Failure> {
         let follows = matches!(self.role, Role::Backup | Role::Learner);
         let leads = from == self.claim.config.primary
             || epoch != self.epoch()
@@ -231,13 +226,7 @@ impl Replica {
         seq
     }
 
-    fn take_entries(
-        &mut self,
-        ctx: &mut Context<'_>,
-        from: ReplicaId,
-        prev: Seq,
-        entries: Vec<Entry>,
-    ) {
+    fn take_entries(&mut self, ctx: &mut Context, from: ReplicaId, prev: Seq, entries: Vec<Entry>) {
         let mut agreed = prev;
         let fetch_after = self.log.last().seq;
         for entry in entries {
@@ -270,7 +259,7 @@ impl Replica {
         }
     }
 
-    fn fetch_missing(&self, ctx: &mut Context<'_>, from: ReplicaId, after: Seq, at_most: usize) {
+    fn fetch_missing(&self, ctx: &mut Context, from: ReplicaId, after: Seq, at_most: usize) {
         let missing = self.log.after_seq(after).filter_map(|entry| entry.payload);
         for payload in missing.filter(|payload| !self.payloads.has(Some(*payload))).take(at_most) {
             ctx.emit(Output::FetchPayload { group: self.group, from, payload });
@@ -278,7 +267,7 @@ impl Replica {
     }
 
     /// The primary has committed up to `commit`; we follow as far as our log agrees with its.
-    fn commit_to(&mut self, ctx: &mut Context<'_>, commit: Seq) {
+    fn commit_to(&mut self, ctx: &mut Context, commit: Seq) {
         let commit = commit.min(self.verified).min(self.held);
         if commit > self.commit {
             self.commit = commit;

@@ -1,6 +1,7 @@
 //! A primary's side: proposals, sending, acks, the commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::steering::{Pending, Retry};
 use super::{Base, Context, Replica, malformed, outcome_unknown};
@@ -55,7 +56,7 @@ impl Replica {
     /// Somebody wants an operation.
     pub(in crate::replication) fn propose(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         wanted: Wanted,
     ) -> Result<(), Failure> {
         let Wanted { ticket, request, op, payload } = wanted;
@@ -97,7 +98,7 @@ impl Replica {
         Ok(())
     }
 
-    fn check_admission(&self, ctx: &Context<'_>) -> Result<(), Failure> {
+    fn check_admission(&self, ctx: &Context) -> Result<(), Failure> {
         match self.role {
             Role::Primary => {}
             Role::PrimaryPending => {
@@ -132,7 +133,7 @@ impl Replica {
     /// Whether the request was seen before; if so, it is answered now or with its first try.
     fn is_known(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         key: &RequestKey,
         ticket: Ticket,
     ) -> Result<bool, Failure> {
@@ -165,7 +166,7 @@ impl Replica {
     }
 
     /// Appends an entry of our own; members hear of it when the outputs are polled.
-    fn append_own(&mut self, ctx: &mut Context<'_>, entry: Entry) {
+    fn append_own(&mut self, ctx: &mut Context, entry: Entry) {
         self.payloads.name(&entry, ctx.now);
         self.held = entry.seq;
         self.log.push(entry);
@@ -173,7 +174,7 @@ impl Replica {
     }
 
     /// Begins our time as primary: what we never acknowledged goes, a barrier comes.
-    pub(super) fn begin_to_lead(&mut self, ctx: &mut Context<'_>) {
+    pub(super) fn begin_to_lead(&mut self, ctx: &mut Context) {
         self.cut_after(ctx, self.held);
         let last = self.log.last().seq;
         let mut lead = Lead { barrier: last.next(), ..Lead::default() };
@@ -199,7 +200,7 @@ impl Replica {
     }
 
     /// Goes on in the next epoch: what members have, they have, but for those who left.
-    pub(super) fn continue_to_lead(&mut self, ctx: &mut Context<'_>, mut lead: Box<Lead>) {
+    pub(super) fn continue_to_lead(&mut self, ctx: &mut Context, mut lead: Box<Lead>) {
         let config = &self.claim.config;
         let members: BTreeSet<_> = config.members().filter(|member| *member != ctx.me).collect();
         let gone: Vec<_> =
@@ -226,16 +227,25 @@ impl Replica {
     }
 
     /// Sends what members lack.
-    pub(in crate::replication) fn flush(&mut self, ctx: &mut Context<'_>) {
-        let Some(lead) = &self.lead else { return };
-        let members: Vec<_> = lead.progress.keys().copied().collect();
-        for member in members {
+    pub(in crate::replication) fn flush(&mut self, ctx: &mut Context) {
+        let mut at = None;
+        while let Some(member) = self.next_hungry(at) {
+            at = Some(member);
             self.feed(ctx, member);
         }
     }
 
+    /// The first member after one that may be sent something.
+    fn next_hungry(&self, after: Option<ReplicaId>) -> Option<ReplicaId> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let last = self.log.last().seq;
+        let mut members = self.lead.as_ref()?.progress.range((after, Bound::Unbounded));
+        let hungry = members.find(|(_, progress)| !progress.confirmed || progress.next <= last);
+        hungry.map(|(member, _)| *member)
+    }
+
     /// Sends one member what it lacks, as far as it answers.
-    fn feed(&mut self, ctx: &mut Context<'_>, member: ReplicaId) {
+    fn feed(&mut self, ctx: &mut Context, member: ReplicaId) {
         let last = self.log.last().seq;
         loop {
             let progress = self.lead.as_ref().and_then(|lead| lead.progress.get(&member));
@@ -252,7 +262,7 @@ impl Replica {
     }
 
     /// Sends one message of entries, an empty one when `probe`; says whether it could.
-    fn send_append(&mut self, ctx: &mut Context<'_>, member: ReplicaId, probe: bool) -> bool {
+    fn send_append(&mut self, ctx: &mut Context, member: ReplicaId, probe: bool) -> bool {
         let (start, last) = (self.log.start(), self.log.last());
         let (group, epoch, commit) = (self.group, self.epoch(), self.commit);
         let is_learner = self.claim.config.learners.contains(&member);
@@ -296,7 +306,7 @@ impl Replica {
     /// A member's log agrees with ours.
     pub(in crate::replication) fn on_ack(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         from: ReplicaId,
         ack: AppendAck,
     ) -> Result<(), Failure> {
@@ -316,7 +326,11 @@ impl Replica {
             return Err(malformed("an ack of what was never sent"));
         }
         let before = progress.reached();
-        progress.confirmed = true;
+        if !progress.confirmed {
+            // It follows us from now on, so its lease can be had: reads, or its promotion, may wait for that.
+            progress.confirmed = true;
+            ctx.peers.hurry(from);
+        }
         progress.committed = progress.committed.max(ack.committed);
         // What it had before it was offered a snapshot may be gone, and a copy may still fail.
         let is_firm = ack.based && ack.matched >= progress.offered;
@@ -344,13 +358,16 @@ impl Replica {
         }
         self.try_commit(ctx);
         ctx.dirty.insert(group);
+        if is_learner {
+            self.steer(ctx);
+        }
         Ok(())
     }
 
     /// A member could not take what we sent.
     pub(in crate::replication) fn on_nack(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         from: ReplicaId,
         nack: &AppendNack,
     ) -> Result<(), Failure> {
@@ -406,7 +423,7 @@ impl Replica {
     }
 
     /// Commits what every member of the maximal in-sync set has: those in sync, and those proposed to be.
-    pub(super) fn try_commit(&mut self, ctx: &mut Context<'_>) {
+    pub(super) fn try_commit(&mut self, ctx: &mut Context) {
         let Some(lead) = &self.lead else { return };
         if self.base != Base::Ready {
             return;
@@ -416,13 +433,16 @@ impl Replica {
             progress => progress.map_or(Seq(0), |progress| progress.matched),
         };
         let in_sync = self.claim.config.in_sync.iter();
-        let mut all: Vec<Seq> = in_sync.chain(&lead.proposed).map(|id| matched(*id)).collect();
-        all.sort_unstable();
-        let place = match ctx.mutant {
-            Mutant::CommitOnMajority => (all.len() - 1) / 2,
-            _ => 0,
+        let all = in_sync.chain(&lead.proposed).map(|id| matched(*id));
+        let common = match ctx.mutant {
+            Mutant::CommitOnMajority => {
+                let mut all: Vec<Seq> = all.collect();
+                all.sort_unstable();
+                all.get(all.len().saturating_sub(1) / 2).copied()
+            }
+            _ => all.min(),
         };
-        let common = all.get(place).copied().unwrap_or_default();
+        let common = common.unwrap_or_default();
         // A barrier, and what lies before it, is committed by however few are left.
         let allowed = match self.role {
             Role::Primary if self.has_quorum(ctx.mutant) => common,
@@ -436,7 +456,7 @@ impl Replica {
     }
 
     /// Looks after members that do not answer, and after what shall change.
-    pub(super) fn tick_lead(&mut self, ctx: &mut Context<'_>) {
+    pub(super) fn tick_lead(&mut self, ctx: &mut Context) {
         self.activate(ctx);
         let last = self.log.last().seq;
         let group = self.group;
@@ -478,9 +498,9 @@ impl Replica {
 }
 
 /// Ends a learner's snapshot.
-pub(super) fn drop_copy(ctx: &mut Context<'_>, group: GroupId, progress: &mut Progress) {
+pub(super) fn drop_copy(ctx: &mut Context, group: GroupId, progress: &mut Progress) {
     if let Some(copy) = progress.copy.take() {
-        *ctx.copies -= 1;
+        ctx.copies -= 1;
         ctx.emit(Output::DropSnapshot { group, snapshot: copy.snapshot });
     }
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::attention::Attention;
 use super::config::{ConfigRole, GroupConfig, GroupId, ReplicaId};
 use super::dedup::SessionWindows;
 use super::io::{Output, ReadGate, Role};
@@ -41,28 +42,48 @@ use apply::Running;
 use lead::Lead;
 pub(super) use lead::Wanted;
 
-/// What a replica needs of its host while it handles one event.
+/// What the replicas of a host share, and need of it while they handle an event.
 #[derive(Debug)]
-pub(super) struct Context<'a> {
+pub(super) struct Context {
     pub(super) now: Instant,
     pub(super) me: ReplicaId,
-    pub(super) timers: &'a Timers,
+    pub(super) timers: Timers,
     pub(super) mutant: Mutant,
-    pub(super) peers: &'a mut Peers,
-    pub(super) outputs: &'a mut VecDeque<Output>,
+    pub(super) peers: Peers,
+    pub(super) outputs: VecDeque<Output>,
     /// Groups that may have something to send.
-    pub(super) dirty: &'a mut BTreeSet<GroupId>,
+    pub(super) dirty: BTreeSet<GroupId>,
     /// Sessions below this one have expired, says the catalog.
     pub(super) expired_below: SessionId,
     /// The last snapshot's number.
-    pub(super) snapshots: &'a mut u64,
+    pub(super) snapshots: u64,
     /// Snapshots that this host keeps for learners.
-    pub(super) copies: &'a mut usize,
-    /// Groups of this host that have or want learners.
-    pub(super) learning: &'a mut usize,
+    pub(super) copies: usize,
+    /// Groups with a learner that waits for its turn to copy.
+    pub(super) queued: BTreeSet<GroupId>,
+    /// Groups of this host that have or want learners, as of the last tick and asked for since.
+    pub(super) learning: usize,
 }
 
-impl Context<'_> {
+impl Context {
+    /// What a host begins with.
+    pub(super) fn new(me: ReplicaId, timers: Timers, mutant: Mutant) -> Self {
+        Self {
+            now: Instant(0),
+            me,
+            timers,
+            mutant,
+            peers: Peers::default(),
+            outputs: VecDeque::new(),
+            dirty: BTreeSet::new(),
+            expired_below: SessionId(0),
+            snapshots: 0,
+            copies: 0,
+            queued: BTreeSet::new(),
+            learning: 0,
+        }
+    }
+
     fn emit(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
@@ -109,6 +130,8 @@ pub(super) struct Replica {
     targets: Vec<ReplicaId>,
     /// Config or targets are news that no tick has looked at yet.
     stirred: bool,
+    /// What the host has noted of us.
+    noted: Attention,
     follow: Follow,
     lead: Option<Box<Lead>>,
 }
@@ -168,13 +191,14 @@ impl Replica {
             asked_at: None,
             targets,
             stirred: false,
+            noted: Attention::default(),
             follow: Follow::default(),
             lead: None,
         }
     }
 
     /// Takes a config that is proven and newer than ours.
-    pub(super) fn adopt(&mut self, ctx: &mut Context<'_>, claim: ConfigClaim) {
+    pub(super) fn adopt(&mut self, ctx: &mut Context, claim: ConfigClaim) {
         let (old, new) = (Arc::clone(&self.claim.config), Arc::clone(&claim.config));
         self.leave_lease_set(ctx, &old, &new);
         let led = self.lead.is_some();
@@ -193,11 +217,12 @@ impl Replica {
         match new.role_of(ctx.me).filter(|_| !new.lost) {
             Some(ConfigRole::Primary) => self.adopt_as_primary(ctx, &old),
             Some(ConfigRole::Backup) => {
-                self.start_from_nothing();
+                self.start_from_nothing(ctx);
                 self.set_role(ctx, Role::Backup);
             }
             Some(ConfigRole::Learner) => {
-                if self.role != Role::Learner {
+                // In an epoch that it missed the group may have been lost and started again, with a log of its own.
+                if self.role != Role::Learner || new.epoch.0 != old.epoch.0 + 1 {
                     self.reset(ctx);
                 } else if old.primary != new.primary {
                     self.give_up_copy();
@@ -215,6 +240,7 @@ impl Replica {
         if self.lead.is_some() {
             self.try_commit(ctx);
             ctx.dirty.insert(self.group);
+            self.steer(ctx);
         } else {
             self.give_back(ctx);
         }
@@ -222,15 +248,20 @@ impl Replica {
     }
 
     /// An in-sync replica without a state holds all that was ever committed: nothing. A learner becomes in sync only
-    /// after it said that it has a state, so this is one of the first config's replicas.
-    fn start_from_nothing(&mut self) {
-        if self.base == Base::None {
-            self.base = Base::Ready;
+    /// after it said that it has a state, so this is one of the first config's replicas, or of one that starts anew
+    /// because a loss was accepted: what a copy has brought until then is nobody's data.
+    fn start_from_nothing(&mut self, ctx: &mut Context) {
+        if self.base == Base::Ready {
+            return;
         }
+        if self.role == Role::Learner {
+            self.reset(ctx);
+        }
+        self.base = Base::Ready;
     }
 
-    fn adopt_as_primary(&mut self, ctx: &mut Context<'_>, old: &GroupConfig) {
-        self.start_from_nothing();
+    fn adopt_as_primary(&mut self, ctx: &mut Context, old: &GroupConfig) {
+        self.start_from_nothing(ctx);
         // In an epoch that we missed, others may have cut what we know them to hold.
         let next = Epoch(old.epoch.0 + 1);
         let missed =
@@ -254,7 +285,7 @@ impl Replica {
     }
 
     /// Our part in the leases of a primary that is about to change, before anything else changes.
-    fn leave_lease_set(&self, ctx: &mut Context<'_>, old: &GroupConfig, new: &GroupConfig) {
+    fn leave_lease_set(&self, ctx: &mut Context, old: &GroupConfig, new: &GroupConfig) {
         let followed = old.primary != ctx.me && old.role_of(ctx.me).is_some();
         let follows_on = new.primary == old.primary && new.role_of(ctx.me).is_some() && !new.lost;
         if followed && !follows_on {
@@ -265,7 +296,7 @@ impl Replica {
         }
     }
 
-    fn enter_lease_set(&self, ctx: &mut Context<'_>, new: &GroupConfig) {
+    fn enter_lease_set(&self, ctx: &mut Context, new: &GroupConfig) {
         if new.primary == ctx.me || new.role_of(ctx.me).is_none() || new.lost {
             return;
         }
@@ -276,7 +307,7 @@ impl Replica {
     }
 
     /// Ends our time as primary: first the reads, then the leases, then those who wait.
-    fn stand_down(&mut self, ctx: &mut Context<'_>, new: &GroupConfig) {
+    fn stand_down(&mut self, ctx: &mut Context, new: &GroupConfig) {
         self.gate = ReadGate { epoch: new.epoch, until: None };
         ctx.emit(Output::Reads { group: self.group, gate: self.gate });
         for member in self.claim.config.members() {
@@ -292,7 +323,7 @@ impl Replica {
     }
 
     /// Gives the promises back that we were given as primary; said a few times, as it may get lost.
-    fn give_back(&mut self, ctx: &mut Context<'_>) {
+    fn give_back(&mut self, ctx: &mut Context) {
         let Some((up_to, times)) = self.follow.release else { return };
         self.follow.release = (times > 1).then(|| (up_to, times - 1));
         if self.claim.config.primary != ctx.me {
@@ -302,7 +333,7 @@ impl Replica {
     }
 
     /// Drops everything.
-    fn reset(&mut self, ctx: &mut Context<'_>) {
+    fn reset(&mut self, ctx: &mut Context) {
         self.fail_tickets(ctx, Seq(0));
         ctx.emit(Output::Reset { group: self.group });
         for id in self.payloads.clear() {
@@ -325,13 +356,13 @@ impl Replica {
         self.results = windows;
     }
 
-    fn set_role(&mut self, ctx: &mut Context<'_>, role: Role) {
+    fn set_role(&mut self, ctx: &mut Context, role: Role) {
         self.role = role;
         ctx.emit(Output::Role { group: self.group, role, epoch: self.epoch() });
     }
 
     /// Takes entries after `seq` off the log.
-    fn cut_after(&mut self, ctx: &mut Context<'_>, seq: Seq) {
+    fn cut_after(&mut self, ctx: &mut Context, seq: Seq) {
         assert!(seq >= self.commit, "what is committed is never cut: {self:?}");
         for entry in self.log.cut_after(seq) {
             self.forget_payload(ctx, &entry);
@@ -340,7 +371,7 @@ impl Replica {
         self.verified = self.verified.min(seq);
     }
 
-    fn forget_payload(&mut self, ctx: &mut Context<'_>, entry: &Entry) {
+    fn forget_payload(&mut self, ctx: &mut Context, entry: &Entry) {
         if let Some(id) = self.payloads.unname(entry) {
             ctx.emit(Output::ReleasePayload { group: self.group, id });
         }
@@ -357,7 +388,7 @@ impl Replica {
     }
 
     /// Asks the catalog for a config above ours, not too often.
-    fn ask_catalog(&mut self, ctx: &mut Context<'_>) {
+    fn ask_catalog(&mut self, ctx: &mut Context) {
         if self.asked_at.is_some_and(|at| ctx.now.since(at) < ctx.timers.propose_again) {
             return;
         }
@@ -368,7 +399,7 @@ impl Replica {
     /// The bytes of a payload lie here.
     pub(super) fn on_payload_ready(
         &mut self,
-        ctx: &mut Context<'_>,
+        ctx: &mut Context,
         id: PayloadId,
     ) -> Result<(), Failure> {
         if self.role == Role::Empty {
@@ -384,7 +415,7 @@ impl Replica {
     }
 
     /// Does what is due.
-    pub(super) fn tick(&mut self, ctx: &mut Context<'_>) {
+    pub(super) fn tick(&mut self, ctx: &mut Context) {
         self.stirred = false;
         for id in self.payloads.expire(ctx.now, ctx.timers.payload_keep) {
             ctx.emit(Output::ReleasePayload { group: self.group, id });
@@ -396,8 +427,26 @@ impl Replica {
         }
     }
 
-    /// Whether anything is under way that shall not wait for a heartbeat.
-    pub(super) fn is_busy(&self) -> bool {
+    /// The attention that it needs now; with what was noted before, when that was something else.
+    pub(super) fn news_of_attention(&mut self) -> Option<(Attention, Attention)> {
+        let now = self.attention();
+        (now != self.noted).then(|| (std::mem::replace(&mut self.noted, now), now))
+    }
+
+    /// What the host has noted.
+    pub(super) fn noted(&self) -> Attention {
+        self.noted
+    }
+
+    fn attention(&self) -> Attention {
+        Attention {
+            busy: self.is_busy(),
+            pending: self.role == Role::PrimaryPending,
+            learning: self.lead.as_ref().is_some_and(|lead| self.is_learning(lead)),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
         if self.stirred {
             return true;
         }
@@ -434,10 +483,6 @@ impl Replica {
 
     pub(super) fn config(&self) -> &Arc<GroupConfig> {
         &self.claim.config
-    }
-
-    pub(super) fn role(&self) -> Role {
-        self.role
     }
 
     pub(super) fn entries(&self, from: Seq, up_to: Seq) -> Vec<Entry> {
@@ -497,6 +542,7 @@ impl Replica {
         assert_eq!(leads, self.lead.is_some(), "{self:?}");
         assert!(leads || self.gate.until.is_none(), "{self:?}");
         assert!(self.decisions.is_sound() && self.results.is_sound(), "{self:?}");
+        assert_eq!(self.noted, self.attention(), "{self:?}");
     }
 
     fn wrong_node(&self) -> Failure {
@@ -514,7 +560,7 @@ impl Replica {
     }
 
     /// Answers everybody who waits for an entry after `seq`.
-    fn fail_tickets(&mut self, ctx: &mut Context<'_>, seq: Seq) {
+    fn fail_tickets(&mut self, ctx: &mut Context, seq: Seq) {
         for (entry, tickets) in self.tickets.split_off(&seq.next()) {
             let keyed = self.log.get(entry).is_some_and(|entry| entry.request.is_some());
             for ticket in tickets {

@@ -31,7 +31,7 @@ pub(super) struct Retry {
 
 impl Replica {
     /// Proposes the next change, or the same one again.
-    pub(super) fn steer(&mut self, ctx: &mut Context<'_>) {
+    pub(super) fn steer(&mut self, ctx: &mut Context) {
         let Some(lead) = &self.lead else { return };
         let change = match lead.pending {
             None => self.wanted_change(ctx),
@@ -54,7 +54,7 @@ impl Replica {
     }
 
     /// The catalog refused what we asked for in `epoch`.
-    pub(in crate::replication) fn on_refused(&mut self, ctx: &mut Context<'_>, epoch: Epoch) {
+    pub(in crate::replication) fn on_refused(&mut self, ctx: &mut Context, epoch: Epoch) {
         if epoch != self.epoch() {
             return;
         }
@@ -73,14 +73,14 @@ impl Replica {
         }
     }
 
-    fn ask_for(&mut self, ctx: &mut Context<'_>, change: ConfigChange) {
+    fn ask_for(&mut self, ctx: &mut Context, change: ConfigChange) {
         let Some(lead) = &mut self.lead else { return };
         lead.pending = Some(Pending { change, since: ctx.now, asked_at: ctx.now });
         match change {
             ConfigChange::AddInSync(learner) if ctx.mutant != Mutant::PendingMemberNotCounted => {
                 lead.proposed.insert(learner);
             }
-            ConfigChange::AddLearner(_) => *ctx.learning += 1,
+            ConfigChange::AddLearner(_) => ctx.learning += 1,
             ConfigChange::Remove(member) if self.claim.config.learners.contains(&member) => {
                 note_failure(lead, member, ctx);
             }
@@ -95,12 +95,12 @@ impl Replica {
         self.emit_proposal(ctx, change);
     }
 
-    fn emit_proposal(&self, ctx: &mut Context<'_>, change: ConfigChange) {
+    fn emit_proposal(&self, ctx: &mut Context, change: ConfigChange) {
         let (group, epoch, by) = (self.group, self.epoch(), ctx.me);
         ctx.emit(Output::Propose(Proposal { group, epoch, by, change }));
     }
 
-    fn wanted_change(&self, ctx: &Context<'_>) -> Option<ConfigChange> {
+    fn wanted_change(&self, ctx: &Context) -> Option<ConfigChange> {
         let lead = self.lead.as_ref()?;
         if lead.refused_at.is_some_and(|at| ctx.now.since(at) < ctx.timers.propose_again) {
             return None;
@@ -116,7 +116,7 @@ impl Replica {
     /// A silent in-sync member below what the class wants. The catalog agrees only when it knows its node to be gone;
     /// then the rest can at least be read. Asked now and then, after everything else, and not for a short silence:
     /// until the answer nothing is acknowledged.
-    fn last_resort(&self, ctx: &Context<'_>, lead: &Lead) -> Option<ConfigChange> {
+    fn last_resort(&self, ctx: &Context, lead: &Lead) -> Option<ConfigChange> {
         let pause = ctx.timers.propose_again.saturating_mul(4);
         if lead.pleaded_at.is_some_and(|at| ctx.now.since(at) < pause) {
             return None;
@@ -133,7 +133,7 @@ impl Replica {
 
     /// An in-sync member that is dead, silent or slow, or whose promise does not come so that nobody can read: what we
     /// send may not reach it though it is heard. Never below what the class wants.
-    fn overdue_removal(&self, ctx: &Context<'_>) -> Option<ConfigChange> {
+    fn overdue_removal(&self, ctx: &Context) -> Option<ConfigChange> {
         let lead = self.lead.as_ref()?;
         let config = &self.claim.config;
         let last = self.log.last().seq;
@@ -156,7 +156,7 @@ impl Replica {
         config.in_sync.iter().find(overdue).map(|member| ConfigChange::Remove(*member))
     }
 
-    fn learner_to_remove(&self, ctx: &Context<'_>, lead: &Lead) -> Option<ConfigChange> {
+    fn learner_to_remove(&self, ctx: &Context, lead: &Lead) -> Option<ConfigChange> {
         let goes = |id: &&ReplicaId| {
             let since = lead.progress.get(id).map_or(ctx.now, |progress| progress.since);
             !self.is_wanted(**id) || ctx.peers.silence(**id, since, ctx.now) > ctx.timers.evict
@@ -167,7 +167,7 @@ impl Replica {
 
     /// A learner that holds all that is committed, and all that may have been before our time; and has promised to
     /// serve nobody else, which reads need from then on.
-    fn learner_to_promote(&self, ctx: &Context<'_>, lead: &Lead) -> Option<ConfigChange> {
+    fn learner_to_promote(&self, ctx: &Context, lead: &Lead) -> Option<ConfigChange> {
         let is_ready = |id: &&ReplicaId| {
             let progress = lead.progress.get(id);
             progress.is_some_and(|progress| {
@@ -182,10 +182,10 @@ impl Replica {
         Some(ConfigChange::AddInSync(*learner))
     }
 
-    fn learner_to_add(&self, ctx: &Context<'_>, lead: &Lead) -> Option<ConfigChange> {
+    fn learner_to_add(&self, ctx: &Context, lead: &Lead) -> Option<ConfigChange> {
         let config = &self.claim.config;
         let members = config.in_sync.len() + config.learners.len();
-        if *ctx.learning >= ctx.timers.copies_max
+        if ctx.learning >= ctx.timers.learners_max
             || !config.learners.is_empty()
             || members >= limits::GROUP_MEMBERS_MAX
         {
@@ -200,7 +200,7 @@ impl Replica {
     }
 
     /// Once all wanted holders are in sync: the wanted primary leads, and those who are not wanted leave.
-    fn change_among_in_sync(&self, ctx: &Context<'_>, lead: &Lead) -> Option<ConfigChange> {
+    fn change_among_in_sync(&self, ctx: &Context, lead: &Lead) -> Option<ConfigChange> {
         let config = &self.claim.config;
         let first = *self.targets.first()?;
         let complete = self.targets.iter().all(|target| config.in_sync.contains(target));
@@ -223,11 +223,10 @@ impl Replica {
     }
 
     /// Whether this replica brings up a learner, or asks for one.
-    pub(in crate::replication) fn is_learning(&self) -> bool {
-        let asks = |lead: &Lead| {
-            matches!(lead.pending, Some(Pending { change: ConfigChange::AddLearner(_), .. }))
-        };
-        self.lead.as_ref().is_some_and(|lead| !self.claim.config.learners.is_empty() || asks(lead))
+    pub(super) fn is_learning(&self, lead: &Lead) -> bool {
+        let asks =
+            matches!(lead.pending, Some(Pending { change: ConfigChange::AddLearner(_), .. }));
+        asks || !self.claim.config.learners.is_empty()
     }
 }
 
@@ -236,7 +235,7 @@ fn may_shrink(config: &GroupConfig) -> bool {
     config.in_sync.len() > usize::from(config.group.class.min_in_sync)
 }
 
-fn note_failure(lead: &mut Lead, target: ReplicaId, ctx: &Context<'_>) {
+fn note_failure(lead: &mut Lead, target: ReplicaId, ctx: &Context) {
     let retry = lead.retries.entry(target).or_insert(Retry { at: ctx.now, failures: 0 });
     let wait = ctx.timers.target_retry.saturating_mul(1 << retry.failures.min(4));
     retry.at = ctx.now.after(wait);

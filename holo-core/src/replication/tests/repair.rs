@@ -48,6 +48,31 @@ fn a_torn_snapshot_is_fetched_again() {
     assert_eq!(cluster.value(2), 1);
 }
 
+/// Its only holder is put out and the loss accepted: the group starts again on the node that was being brought it.
+#[test]
+fn a_learner_on_which_a_lost_group_starts_again_begins_with_nothing() {
+    let mut cluster = Cluster::new(2, 1, group(2, 1));
+    cluster.torn = usize::MAX;
+    cluster.count(1, key(1, 1));
+    cluster.want(&[1, 2]);
+    cluster.pass(500);
+    assert_eq!(cluster.config.learners, [replica(2)]);
+    cluster.nodes.remove(&replica(1));
+    // What the copy had brought when it broke off.
+    cluster.nodes.get_mut(&replica(2)).unwrap().value = 7u64.to_le_bytes();
+    cluster.config = Arc::new(GroupConfig {
+        epoch: Epoch(cluster.config.epoch.0 + 1),
+        primary: replica(2),
+        in_sync: vec![replica(2)],
+        learners: Vec::new(),
+        ..cluster.config.as_ref().clone()
+    });
+    cluster.pass(1500);
+    assert_eq!(cluster.summary(2).role, Role::Primary);
+    assert_eq!(cluster.value(2), 0);
+    assert_eq!(cluster.count(2, key(2, 1)), 0);
+}
+
 #[test]
 fn a_move_brings_up_the_new_holders_first_hands_over_and_drops_the_old() {
     let mut cluster = Cluster::new(4, 2, group(2, 2));
@@ -124,6 +149,53 @@ fn a_member_whose_node_is_known_to_be_gone_leaves_and_the_rest_can_be_read() {
     assert!(cluster.reads(1));
     let refused = cluster.propose(1, None, add(1)).unwrap_err();
     assert_eq!(refused.code, ErrorCode::NoQuorum);
+}
+
+/// A replica was a learner when the cluster was closed, heard neither of that nor of its new start, and became a learner
+/// again: it kept the log of before, and agreed with every entry of the new one below its old commit.
+#[test]
+fn a_learner_that_missed_an_epoch_begins_anew() {
+    let mut cluster = Cluster::new(2, 1, group(2, 1));
+    cluster.pass(300);
+    for number in 1..=5 {
+        cluster.count(1, key(1, number));
+    }
+    // Without a lease it stays a learner, until its silence is too long.
+    cluster.unbeaten.insert((replica(1), replica(2)));
+    cluster.want(&[1, 2]);
+    cluster.pass(200);
+    let before = cluster.summary(2);
+    assert_eq!((before.role, before.has_base, cluster.value(2)), (Role::Learner, true, 5));
+    let resets = cluster.nodes[&replica(2)].resets;
+    let mut config = GroupConfig { epoch: before.epoch, ..(*cluster.config).clone() };
+    for (missed, has_base) in [(0, true), (1, false)] {
+        config.epoch = Epoch(config.epoch.0 + 1 + missed);
+        let news = Input::Config(claim(&Arc::new(config.clone())));
+        cluster.input(replica(2), news).unwrap();
+        assert_eq!(cluster.summary(2).has_base, has_base, "{missed} missed");
+    }
+    assert_eq!(cluster.summary(2).held, Seq(0));
+    assert_eq!(cluster.nodes[&replica(2)].resets, resets + 1);
+}
+
+/// A cluster was to be closed while a group had fewer members in sync than its class wants. A write that nobody had
+/// acknowledged could neither be committed nor go, and the close waited for it for ever.
+#[test]
+fn a_group_below_its_quorum_rests_though_a_write_waits_in_it() {
+    let mut cluster = Cluster::new(2, 2, group(2, 2));
+    cluster.pass(300);
+    cluster.count(1, key(1, 1));
+    cluster.kill(2);
+    let waiting = cluster.propose(1, Some(key(1, 2)), add(1)).unwrap();
+    let rests = |it: &GroupSummary| it.rests_at(it.epoch, None);
+    assert_eq!(rests(&cluster.summary(1)), None, "the other one may have it");
+    cluster.known_gone.insert(replica(2));
+    cluster.pass(5000);
+    let alone = cluster.summary(1);
+    assert_eq!((alone.in_sync.len(), cluster.reply(1, waiting)), (1, None));
+    assert!(alone.last > alone.commit);
+    assert_eq!(rests(&alone), Some(alone.commit));
+    assert_eq!(alone.rests_at(Epoch(alone.epoch.0 + 1), None), None);
 }
 
 #[test]

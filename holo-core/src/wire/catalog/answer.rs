@@ -1,7 +1,7 @@
 //! Answers to commands.
 
-use super::parts::{ConfigBody, GroupBody};
-use crate::wire::{ArrayInfo, FailureBody};
+use super::parts::ConfigBody;
+use crate::wire::{ArrayInfo, FailureBody, GroupBody};
 
 /// What came of a command. Nothing set means: done.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -43,9 +43,6 @@ pub struct RegisteredBody {
     /// Its incarnation.
     #[prost(uint32, tag = "1")]
     pub incarnation: u32,
-    /// It continues the life before.
-    #[prost(bool, tag = "2")]
-    pub resumed: bool,
 }
 
 /// What came of proposals.

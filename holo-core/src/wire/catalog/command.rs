@@ -1,9 +1,9 @@
 //! Commands: the entries of the catalog's log.
 
 use super::parts::{
-    GroupBody, IssuerBody, NewNodeBody, NumbersBody, PrincipalBody, SettingsBody, TablesBody,
-    TicketBody,
+    NewNodeBody, NumbersBody, PrincipalRecordBody, SettingsRecordBody, TablesBody, TicketRecordBody,
 };
+use crate::wire::{GroupBody, IssuerBody};
 
 /// One entry of the catalog's log.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -20,7 +20,7 @@ pub struct CommandBody {
     /// What is asked.
     #[prost(
         oneof = "OperationBody",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, \
+        tags = "10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, \
                 31, 32, 33, 34, 35, 36"
     )]
     pub operation: Option<OperationBody>,
@@ -34,7 +34,7 @@ pub enum OperationBody {
     Bootstrap(BootstrapBody),
     /// A ticket to be made.
     #[prost(message, tag = "11")]
-    CreateTicket(TicketBody),
+    CreateTicket(TicketRecordBody),
     /// The key of a ticket to be withdrawn, 32 bytes.
     #[prost(bytes, tag = "12")]
     RevokeTicket(Vec<u8>),
@@ -44,9 +44,6 @@ pub enum OperationBody {
     /// A process that starts.
     #[prost(message, tag = "14")]
     Register(RegistrationBody),
-    /// A process that ends.
-    #[prost(message, tag = "15")]
-    Suspend(SuspendBody),
     /// Who answers.
     #[prost(message, tag = "16")]
     SetUp(LivenessBody),
@@ -73,7 +70,7 @@ pub enum OperationBody {
     ExpireSessions(u64),
     /// A principal to be added or replaced.
     #[prost(message, tag = "24")]
-    PutPrincipal(PrincipalBody),
+    PutPrincipal(PrincipalRecordBody),
     /// The key of a principal to be removed, 32 bytes.
     #[prost(bytes, tag = "25")]
     RemovePrincipal(Vec<u8>),
@@ -85,7 +82,7 @@ pub enum OperationBody {
     FinishDrain(u32),
     /// The settings.
     #[prost(message, tag = "28")]
-    Settings(SettingsBody),
+    Settings(SettingsRecordBody),
     /// The voters.
     #[prost(message, tag = "29")]
     SetVoters(NumbersBody),
@@ -174,10 +171,10 @@ pub struct BootstrapBody {
     pub founders: Vec<NewNodeBody>,
     /// The first principals.
     #[prost(message, repeated, tag = "5")]
-    pub principals: Vec<PrincipalBody>,
+    pub principals: Vec<PrincipalRecordBody>,
     /// The first settings.
     #[prost(message, optional, tag = "6")]
-    pub settings: Option<SettingsBody>,
+    pub settings: Option<SettingsRecordBody>,
 }
 
 /// A node that joins on a ticket.
@@ -209,23 +206,9 @@ pub struct RegistrationBody {
     /// Where it listens; empty for where it did.
     #[prost(string, tag = "4")]
     pub address: String,
-    /// The manifest of the stop that it continues, 32 bytes; empty for none.
-    #[prost(bytes = "vec", tag = "5")]
-    pub resumes: Vec<u8>,
     /// The node's latest life as the process knows it; without one, whichever it is.
     #[prost(uint32, optional, tag = "6")]
     pub after: Option<u32>,
-}
-
-/// A process that ends.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct SuspendBody {
-    /// The replica.
-    #[prost(uint64, tag = "1")]
-    pub replica: u64,
-    /// What it has written down, 32 bytes.
-    #[prost(bytes = "vec", tag = "2")]
-    pub manifest: Vec<u8>,
 }
 
 /// Who answers and who does not.

@@ -17,10 +17,10 @@ pub use answer::{
 pub use command::{
     AdmissionBody, BootstrapBody, CommandBody, GroupsBody, HeldBody, HeldGroupBody, LeaseBody,
     LivenessBody, NewArrayBody, NodeChangeBody, OperationBody, ProposalBody, ProposalsBody,
-    RegistrationBody, SettleBody, SuspendBody, TenantArrayBody,
+    RegistrationBody, SettleBody, TenantArrayBody,
 };
 pub use parts::{
-    ConfigBody, GrantBody, GroupBody, IssuerBody, NewNodeBody, NumbersBody, PrincipalBody,
-    SettingsBody, TablesBody, TargetTableBody, TicketBody,
+    ConfigBody, GrantBody, NewNodeBody, NumbersBody, PrincipalRecordBody, SettingsRecordBody,
+    TablesBody, TargetTableBody, TicketRecordBody,
 };
 pub use state::{ArrayRecordBody, ChangesBody, CloseBody, ClusterBody, HoldBody, NodeBody};

@@ -1,5 +1,7 @@
 //! What commands, answers and states have in common.
 
+use crate::wire::GroupBody;
+
 /// What a node says of itself when it joins.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct NewNodeBody {
@@ -25,7 +27,7 @@ pub struct NewNodeBody {
 
 /// A ticket.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct TicketBody {
+pub struct TicketRecordBody {
     /// Its public key, 32 bytes.
     #[prost(bytes = "vec", tag = "1")]
     pub key: Vec<u8>,
@@ -41,20 +43,6 @@ pub struct TicketBody {
     /// In states: who joined with it; 0 for nobody.
     #[prost(uint32, tag = "5")]
     pub used_by: u32,
-}
-
-/// A group.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct GroupBody {
-    /// The partition.
-    #[prost(uint32, tag = "1")]
-    pub partition: u32,
-    /// Copies wanted.
-    #[prost(uint32, tag = "2")]
-    pub replicas: u32,
-    /// In-sync copies without which nothing is written.
-    #[prost(uint32, tag = "3")]
-    pub min_in_sync: u32,
 }
 
 /// A config of a group.
@@ -113,7 +101,7 @@ pub struct TablesBody {
 
 /// A principal.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct PrincipalBody {
+pub struct PrincipalRecordBody {
     /// Its key, 32 bytes.
     #[prost(bytes = "vec", tag = "1")]
     pub key: Vec<u8>,
@@ -141,7 +129,7 @@ pub struct GrantBody {
 
 /// Settings.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct SettingsBody {
+pub struct SettingsRecordBody {
     /// Milliseconds after which a node that does not answer is planned around.
     #[prost(uint64, tag = "1")]
     pub repair_delay_ms: u64,
@@ -162,18 +150,4 @@ pub struct NumbersBody {
     /// The numbers.
     #[prost(uint32, repeated, tag = "1")]
     pub numbers: Vec<u32>,
-}
-
-/// The root key vouches for a signing key.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct IssuerBody {
-    /// The signing key, 32 bytes.
-    #[prost(bytes = "vec", tag = "1")]
-    pub issuer: Vec<u8>,
-    /// When it ends.
-    #[prost(uint64, tag = "2")]
-    pub not_after_unix_ms: u64,
-    /// By the root key, 64 bytes.
-    #[prost(bytes = "vec", tag = "3")]
-    pub signature: Vec<u8>,
 }

@@ -2,10 +2,10 @@
 
 use super::answer::SessionsBody;
 use super::parts::{
-    ConfigBody, GroupBody, IssuerBody, NewNodeBody, NumbersBody, PrincipalBody, SettingsBody,
-    TablesBody, TicketBody,
+    ConfigBody, NewNodeBody, NumbersBody, PrincipalRecordBody, SettingsRecordBody, TablesBody,
+    TicketRecordBody,
 };
-use crate::wire::ArrayInfo;
+use crate::wire::{ArrayInfo, GroupBody, IssuerBody};
 
 /// The whole state, or what changed since a version.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -33,7 +33,7 @@ pub struct ChangesBody {
     pub cluster: Option<ClusterBody>,
     /// The settings.
     #[prost(message, optional, tag = "8")]
-    pub settings: Option<SettingsBody>,
+    pub settings: Option<SettingsRecordBody>,
     /// The voters.
     #[prost(message, optional, tag = "9")]
     pub voters: Option<NumbersBody>,
@@ -51,7 +51,7 @@ pub struct ChangesBody {
     pub gone_nodes: Vec<u32>,
     /// Tickets.
     #[prost(message, repeated, tag = "14")]
-    pub tickets: Vec<TicketBody>,
+    pub tickets: Vec<TicketRecordBody>,
     /// Keys of tickets that are gone, 32 bytes each.
     #[prost(bytes = "vec", repeated, tag = "15")]
     pub gone_tickets: Vec<Vec<u8>>,
@@ -66,7 +66,7 @@ pub struct ChangesBody {
     pub gone_arrays: Vec<u64>,
     /// Principals.
     #[prost(message, repeated, tag = "19")]
-    pub principals: Vec<PrincipalBody>,
+    pub principals: Vec<PrincipalRecordBody>,
     /// Keys of principals that were removed, 32 bytes each.
     #[prost(bytes = "vec", repeated, tag = "20")]
     pub gone_principals: Vec<Vec<u8>>,
@@ -147,9 +147,6 @@ pub struct NodeBody {
     /// Of the process that lives it, 16 bytes.
     #[prost(bytes = "vec", tag = "3")]
     pub boot: Vec<u8>,
-    /// That process continued the life of the one before it.
-    #[prost(bool, tag = "4")]
-    pub resumed: bool,
     /// 1 joining, 2 active, 3 cordoned, 4 draining, 5 drained, 6 evicted, 7 left.
     #[prost(uint32, tag = "5")]
     pub state: u32,
@@ -165,12 +162,12 @@ pub struct NodeBody {
     /// When that last changed.
     #[prost(uint64, tag = "9")]
     pub up_changed_unix_ms: u64,
-    /// What it wrote down at its clean stop, 32 bytes; empty while it runs.
-    #[prost(bytes = "vec", tag = "10")]
-    pub suspended: Vec<u8>,
     /// When it was admitted.
     #[prost(uint64, tag = "11")]
     pub joined_unix_ms: u64,
+    /// A close of the whole cluster has ended its present life.
+    #[prost(bool, tag = "12")]
+    pub closed: bool,
 }
 
 /// An array with the token of the request that made it.

@@ -1,9 +1,19 @@
 use prost::Message as _;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use super::*;
-use crate::PartitionId;
-use crate::replication::{Class, PayloadId};
+use crate::group::{Op, PageSpan, Seq, StagingId, UpdateKind};
+use crate::replication::{
+    Answer, Append, Class, CommitNews, ConfigClaim, Entry, EntryOp, GroupConfig, GroupId,
+    Incarnation, LogPosition, NodeNumber, Outcome, Payload, PayloadId, ReplicaId, RequestKey,
+    SessionId, SessionWindow, SessionWindows, SnapshotId, SnapshotOffer,
+};
 use crate::wire::Decode;
+use crate::{ArrayId, DType, PartitionId, ShardIndex};
 
 const GROUP: GroupId =
     GroupId { partition: PartitionId(7), class: Class { replicas: 3, min_in_sync: 2 } };
@@ -142,9 +152,9 @@ fn fields_of_a_newer_peer_are_passed_over() {
     let mut bytes = batch.encode_to_vec();
     bytes.extend_from_slice(&unknown);
     assert_eq!(PeerBatch::decode_body(&bytes).unwrap(), batch);
-    let mut config = ConfigBody::from(&claim()).encode_to_vec();
+    let mut config = ClaimBody::from(&claim()).encode_to_vec();
     config.extend_from_slice(&unknown);
-    assert_eq!(ConfigBody::decode_body(&config).unwrap().checked().unwrap(), claim());
+    assert_eq!(ClaimBody::decode_body(&config).unwrap().checked().unwrap(), claim());
 }
 
 #[test]
@@ -175,7 +185,7 @@ fn what_contradicts_itself_or_is_too_much_is_refused() {
         spoil(&mut body);
         assert_eq!(refused(MessageBody::Append(body)), code, "{index}");
     }
-    let long = ConfigBody { proof: vec![0; 1 << 20].into(), ..ConfigBody::from(&claim()) };
+    let long = ClaimBody { proof: vec![0; 1 << 20].into(), ..ClaimBody::from(&claim()) };
     assert_eq!(long.checked().unwrap_err().code, ErrorCode::TooLarge);
 }
 

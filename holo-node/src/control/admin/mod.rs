@@ -4,6 +4,7 @@
 //! does not vote passes questions on in its own name, which may see the cluster's state, and sends the asker to a voter
 //! with anything else: it must not be able to act in an operator's name.
 
+mod loss;
 mod nodes;
 mod people;
 mod report;
@@ -43,9 +44,10 @@ impl Control {
     pub(crate) async fn serve_admin(
         &self,
         peer: &Peer,
-        request: AdminRequest,
+        body: Bytes,
         deadline: Duration,
     ) -> Result<AdminReply, Failure> {
+        let request = AdminRequest::decode_body(&body)?;
         let malformed = || Failure::new(ErrorCode::Malformed, "a request without an action");
         let action = request.action.ok_or_else(malformed)?;
         let passed_on = self.node_number(peer.key);
@@ -69,7 +71,7 @@ impl Control {
             return Err(Failure::new(ErrorCode::WrongNode, "this node does not lead the catalog")
                 .retry_after_ms(100));
         }
-        self.pass_on(key, action, PASS_DEADLINE.min(deadline)).await
+        self.pass_on(key, &action, &body, PASS_DEADLINE.min(deadline)).await
     }
 
     /// Whether this node leads the catalog; waits while it votes and nobody does.
@@ -93,13 +95,14 @@ impl Control {
     async fn pass_on(
         &self,
         key: PublicKey,
-        action: AdminAction,
+        action: &AdminAction,
+        body: &[u8],
         deadline: Duration,
     ) -> Result<AdminReply, Failure> {
         let votes = self.number().is_some_and(|me| self.voters().contains(&me));
         let on_behalf_of = if votes && self.vote_of_now().is_some() {
             key.0.to_vec()
-        } else if only_looks(&action) {
+        } else if only_looks(action) {
             let _may = self.policy().authorize::<action::Status>(key, CLUSTER)?;
             Vec::new()
         } else {
@@ -108,8 +111,9 @@ impl Control {
         let leader = self.leader().ok_or_else(|| {
             Failure::new(ErrorCode::NoQuorum, "nobody leads the catalog").retry_after_ms(500)
         })?;
-        let body = AdminRequest { on_behalf_of, action: Some(action) };
-        let body = Bytes::from(body.encode_to_vec());
+        // Behind the bytes as they came, so that what only a later version knows of the action arrives there, too.
+        let on_behalf_of = AdminRequest { on_behalf_of, action: None }.encode_to_vec();
+        let body = Bytes::from([body, &on_behalf_of].concat());
         let link = self.links.needed(leader)?;
         let request = Request::new(Kind::Admin, deadline, body);
         AdminReply::decode_body(&self.call_voter(leader, &link, request).await?)
@@ -154,7 +158,10 @@ impl Control {
             AdminAction::Settings(wanted) => {
                 AdminResult::Settings(self.change_settings(key, wanted).await?)
             }
-            AdminAction::AcceptLoss(_) => AdminResult::Loss(self.accept_loss(key).await?),
+            AdminAction::AcceptLoss(order) => {
+                AdminResult::Loss(self.accept_loss(key, &order.mark).await?)
+            }
+            AdminAction::PlanLoss(_) => AdminResult::Loss(self.plan_loss(key)?),
             AdminAction::Allocate(request) => {
                 AdminResult::Array(self.allocate(key, &request).await?)
             }

@@ -1,11 +1,8 @@
-//! Tickets, principals, settings, and losses that are accepted.
-
-use std::collections::BTreeSet;
+//! Tickets, principals, settings.
 
 use holo_core::catalog::{CatalogState, NewTicket, Operation, Settings};
-use holo_core::replication::GroupId;
 use holo_core::wire::{
-    LossReport, PrincipalBody, PrincipalList, SettingsBody, TicketBody, TicketList, TicketOrder,
+    PrincipalBody, PrincipalList, SettingsBody, TicketBody, TicketList, TicketOrder,
 };
 use holo_core::{
     ErrorCode, Failure, Grant, Principal, PublicKey, Role, TenantId, Verb, action, limits,
@@ -18,8 +15,6 @@ use crate::home::{after, new_ticket};
 const TICKET_MS: u64 = 3_600_000;
 /// A ticket's longest life.
 const TICKET_MS_MAX: u64 = 7 * 24 * 3_600_000;
-/// Arrays that a report of losses names.
-const ARRAYS_NAMED: usize = 100;
 
 impl Control {
     /// Makes a ticket. Its text is in the answer and nowhere else.
@@ -157,23 +152,6 @@ impl Control {
             replicas_default: Some(u32::from(now.replicas_default)),
             voters_max: Some(u32::from(now.voters_max)),
         })
-    }
-
-    /// Gives up the data of all lost groups; not what nodes that are not back have on disk: evicting them does.
-    pub(super) async fn accept_loss(&self, key: PublicKey) -> Result<LossReport, Failure> {
-        self.may::<action::Config>(key, CLUSTER)?;
-        let (groups, arrays): (BTreeSet<GroupId>, Vec<String>) = self.copy.read(|state| {
-            let lost = state.lost_groups().iter().copied();
-            let lost: BTreeSet<GroupId> =
-                lost.filter(|group| state.awaited(*group).is_none()).collect();
-            let named = state.arrays_in(&lost, ARRAYS_NAMED).into_iter();
-            let named = named.map(|array| array.name.as_str().to_owned()).collect();
-            (lost, named)
-        });
-        if !groups.is_empty() {
-            self.command(key, Operation::AcceptLoss(groups.iter().copied().collect())).await?;
-        }
-        Ok(LossReport { groups: groups.len() as u64, arrays })
     }
 }
 

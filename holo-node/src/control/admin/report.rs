@@ -128,9 +128,11 @@ impl Control {
         let left = voters.intersection(answering).count();
         let spare = left.saturating_sub(voters.len() / 2 + 1);
         if living.len() > 1 && spare == 0 {
+            let voters = voters.len();
             notes.push(format!(
-                "the catalog has {} voters and {left} answer: it survives the loss of none; {}",
-                voters.len(),
+                "the catalog has {voters} voter{} and {left} answer{}: it survives the loss of none; {}",
+                if voters == 1 { "" } else { "s" },
+                if left == 1 { "s" } else { "" },
                 if living.len() < 3 {
                     "three nodes are needed for more"
                 } else {

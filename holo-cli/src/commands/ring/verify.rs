@@ -1,0 +1,240 @@
+//! `holo ring verify`.
+
+use holo_client::{ComparedCopy, ComparedGroup, Verification};
+use holo_core::{ErrorCode, Failure};
+use serde::Serialize;
+
+use super::Context;
+use crate::quantity;
+use crate::table::Table;
+
+/// Digits of a digest that the table shows.
+const DIGEST_DIGITS: usize = 16;
+
+/// Compare all copies of the data with each other
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  holo ring verify
+  holo ring verify -o json
+
+Every node reads all that it holds and hashes it; the copies of a group must be equal. Groups at which writes are under
+way are looked at again, for as long as --timeout says. Exit code 10 when copies differ, 8 or 9 when some could not be
+compared.")]
+pub(super) struct Args {}
+
+#[derive(Serialize)]
+struct Report {
+    /// Groups whose copies, two or more, are equal.
+    equal: u64,
+    /// Copies of those.
+    copies: u64,
+    bytes: u64,
+    /// Groups with one copy.
+    single: u64,
+    /// Groups without any.
+    unheld: u64,
+    different: Vec<Group>,
+    /// Not compared.
+    open: Vec<Group>,
+}
+
+#[derive(Serialize)]
+struct Group {
+    group: String,
+    /// The primary's comes first.
+    copies: Vec<Copy>,
+}
+
+#[derive(Serialize)]
+struct Copy {
+    node: String,
+    #[serde(flatten)]
+    content: Option<Content>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Content {
+    epoch: u64,
+    /// The number of the last operation.
+    applied: u64,
+    /// BLAKE3 over its pages.
+    digest: String,
+    bytes: u64,
+}
+
+pub(super) async fn run(_args: &Args, context: &Context) -> Result<(), Failure> {
+    let cluster = context.connect().await?;
+    let found = cluster.verify().await?;
+    let report = Report::from(&found);
+    if context.output.is_json() {
+        context.output.json(&report);
+        return verdict(&found);
+    }
+    if found.is_clean() {
+        context.output.data(&report.in_words());
+    } else {
+        context.output.data(&report.table(context.output.color()));
+    }
+    if found.single > 0 {
+        let groups = quantity::counted(found.single, "group");
+        context
+            .output
+            .note(&format!("{groups} with one copy: there is nothing to compare it with"));
+    }
+    if found.unheld > 0 {
+        let groups = quantity::counted(found.unheld, "group");
+        context
+            .output
+            .note(&format!("{groups} without a copy: see `holo ring accept-loss --plan`"));
+    }
+    verdict(&found)
+}
+
+/// Whether all is well, for scripts.
+fn verdict(found: &Verification) -> Result<(), Failure> {
+    if !found.different.is_empty() {
+        let groups = quantity::counted(found.different.len() as u64, "group");
+        let message = format!("the copies of {groups} differ at the same point of their history");
+        return Err(Failure::new(ErrorCode::Corrupt, message).help(
+            "one of them is damaged: compare with a copy of yours, then drain the node that has the bad one",
+        ));
+    }
+    if found.open.is_empty() {
+        return Ok(());
+    }
+    let groups = quantity::counted(found.open.len() as u64, "group");
+    let failures = found.open.iter().flat_map(|group| &group.copies);
+    let mut failures = failures.filter_map(|copy| copy.said.as_ref().err());
+    match failures.find(|failure| failure.code != ErrorCode::NotReady) {
+        Some(failure) => Err(failure.clone().context(format!("{groups} could not be compared"))),
+        None => {
+            let message = format!("{groups} could not be compared: writes or moves are under way");
+            Err(Failure::new(ErrorCode::NotReady, message)
+                .help("try again when there is less to do, or with a longer --timeout"))
+        }
+    }
+}
+
+impl From<&Verification> for Report {
+    fn from(found: &Verification) -> Self {
+        Self {
+            equal: found.equal,
+            copies: found.copies,
+            bytes: found.bytes,
+            single: found.single,
+            unheld: found.unheld,
+            different: found.different.iter().map(Group::from).collect(),
+            open: found.open.iter().map(Group::from).collect(),
+        }
+    }
+}
+
+impl From<&ComparedGroup> for Group {
+    fn from(found: &ComparedGroup) -> Self {
+        Self {
+            group: found.group.to_string(),
+            copies: found.copies.iter().map(Copy::from).collect(),
+        }
+    }
+}
+
+impl From<&ComparedCopy> for Copy {
+    fn from(copy: &ComparedCopy) -> Self {
+        let content = copy.said.as_ref().ok().map(|said| Content {
+            epoch: said.epoch.0,
+            applied: said.applied.0,
+            digest: said.pages.iter().map(|byte| format!("{byte:02x}")).collect(),
+            bytes: said.bytes,
+        });
+        let error = copy.said.as_ref().err().map(|failure| failure.message.clone());
+        Self { node: copy.node.clone(), content, error }
+    }
+}
+
+impl Report {
+    fn in_words(&self) -> String {
+        match self.equal {
+            0 => "no group has more than one copy".to_owned(),
+            _ => format!(
+                "all {}: their {} are equal, {} in all",
+                quantity::counted(self.equal, "group"),
+                quantity::copies(self.copies),
+                quantity::bytes(self.bytes)
+            ),
+        }
+    }
+
+    /// What differs, and what could not be compared.
+    fn table(&self, color: bool) -> String {
+        let titles = ["group", "copy on", ">epoch", ">operation", ">data", "digest", ""];
+        let mut table = Table::new(&titles);
+        let found = self.different.iter().map(|group| (group, "differs"));
+        for (group, verdict) in found.chain(self.open.iter().map(|group| (group, "not compared"))) {
+            for copy in &group.copies {
+                let (mut cells, said) =
+                    (vec![group.group.clone(), copy.node.clone()], &copy.content);
+                let dash = || "-".to_owned();
+                let cell = |of: fn(&Content) -> String| said.as_ref().map_or_else(dash, of);
+                cells.extend([
+                    cell(|said| said.epoch.to_string()),
+                    cell(|said| said.applied.to_string()),
+                    cell(|said| quantity::bytes(said.bytes)),
+                    cell(|said| said.digest.chars().take(DIGEST_DIGITS).collect()),
+                    copy.error.clone().unwrap_or_else(|| verdict.to_owned()),
+                ]);
+                table.row(cells);
+            }
+        }
+        table.render(color)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holo_core::group::Seq;
+    use holo_core::replication::{Class, GroupId};
+    use holo_core::wire::ReplicaDigest;
+    use holo_core::{Epoch, PartitionId};
+
+    use super::*;
+
+    fn group(partition: u32, pages: [u8; 2]) -> ComparedGroup {
+        let class = Class { replicas: 2, min_in_sync: 1 };
+        let group = GroupId { partition: PartitionId(partition), class };
+        let copies = pages.into_iter().zip(["n1", "n2"]).map(|(pages, node)| ComparedCopy {
+            node: node.to_owned(),
+            said: Ok(ReplicaDigest {
+                group,
+                epoch: Epoch(3),
+                applied: Seq(17),
+                shards: [0; 32],
+                pages: [pages; 32],
+                bytes: 2048,
+            }),
+        });
+        ComparedGroup { group, copies: copies.collect() }
+    }
+
+    #[test]
+    fn copies_that_differ_are_told_one_by_one_and_end_with_exit_code_10() {
+        let mut found = Verification::default();
+        found.different.push(group(5, [0xab, 0xcd]));
+        let mut silent = group(6, [1, 1]);
+        silent.copies[1].said = Err(Failure::new(ErrorCode::Unreachable, "n2 is silent"));
+        found.open.push(silent);
+        let table = Report::from(&found).table(false);
+        for part in ["5/r2m1", "abababababababab", "cdcdcdcdcdcdcdcd", "differs", "n2 is silent"] {
+            assert!(table.contains(part), "{part:?} is missing:\n{table}");
+        }
+        assert_eq!(verdict(&found).unwrap_err().code, ErrorCode::Corrupt);
+        found.different.clear();
+        assert_eq!(verdict(&found).unwrap_err().code, ErrorCode::Unreachable);
+        found.open = vec![group(6, [1, 2])];
+        assert_eq!(verdict(&found).unwrap_err().code, ErrorCode::NotReady);
+        found.open.clear();
+        assert!(verdict(&found).is_ok());
+    }
+}
