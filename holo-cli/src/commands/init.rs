@@ -1,9 +1,11 @@
 //! `holo init`.
 
+use std::io::ErrorKind;
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holo_core::Failure;
+use holo_core::{ErrorCode, Failure};
 use holo_node::{Config, InitOptions, Initialized, NodeSettings};
 use serde::Serialize;
 
@@ -69,6 +71,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         ticket_lifetime: args.valid,
         ..InitOptions::default()
     };
+    if !args.no_start {
+        refuse_taken_port(&options.node)?;
+    }
     let made = holo_node::init(&dir, &options)?;
     let say = || announce(&made, &args.name, args.valid, context);
     if args.no_start {
@@ -86,7 +91,25 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
 
 /// The name that the node gets when nobody names it.
 pub(super) fn own_name(settings: &NodeSettings) -> Result<String, Failure> {
-    Ok(Config::resolve("", Path::new("."), &Default::default(), settings)?.name)
+    Ok(resolve(settings)?.name)
+}
+
+fn resolve(settings: &NodeSettings) -> Result<Config, Failure> {
+    Config::resolve("", Path::new("."), &Default::default(), settings)
+}
+
+/// A port that somebody else has is said before there is a directory, which nobody would overwrite afterwards.
+fn refuse_taken_port(settings: &NodeSettings) -> Result<(), Failure> {
+    let listen = resolve(settings)?.listen;
+    match UdpSocket::bind(listen) {
+        Err(source) if source.kind() == ErrorKind::AddrInUse => {
+            let message = format!("cannot listen on {listen}: {source}");
+            Err(Failure::new(ErrorCode::ConfigInvalid, message)
+                .help("name another port: `--listen ADDRESS:PORT`"))
+        }
+        // What else may be wrong with it is said when the node starts.
+        _ => Ok(()),
+    }
 }
 
 fn announce(

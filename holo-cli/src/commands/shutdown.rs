@@ -84,7 +84,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         return in_order(&cluster, node, &args, context).await;
     }
     if !args.now && args.node.is_none() {
-        return whole::run(&cluster, &args, context).await;
+        let names = nodes.iter().map(|node| node.member.name.clone()).collect();
+        return whole::run(&cluster, names, &args, context).await;
     }
     let cost = Cost::of(&cluster, &nodes).await?;
     if args.plan {

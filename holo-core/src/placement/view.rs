@@ -202,7 +202,7 @@ impl ClusterView {
         let Some(primary) = holders.first().map(|index| usize::from(*index)) else {
             let message = format!("shard {shard} of {} died with its last copy", array.name);
             return Err(Failure::new(ErrorCode::DataLost, message)
-                .help("restore a snapshot, or remove the array and fill it again"));
+                .help("`holo ring accept-loss` gives such parts up: they begin anew as zeros; or remove the array and fill it again"));
         };
         Ok((primary, &self.members[primary].member))
     }

@@ -41,6 +41,28 @@ impl Control {
         }
     }
 
+    /// Whether voters' words reach this node, asked until one does, for `patience` at most. A node that speaks and hears
+    /// nothing takes everybody else for silent: it must not take over what it could not serve.
+    pub(super) async fn hears(&self, patience: Duration) -> bool {
+        let until = self.clock.now().after(patience);
+        let mut turn = 0;
+        loop {
+            let silent = self.beat(turn).await.is_err_and(|failure| {
+                matches!(
+                    failure.code,
+                    ErrorCode::DeadlineExceeded
+                        | ErrorCode::ConnectionLost
+                        | ErrorCode::Unreachable
+                )
+            });
+            if !silent || self.clock.now() >= until {
+                return !silent;
+            }
+            turn += 1;
+            pause_for(PAUSE).await;
+        }
+    }
+
     async fn beat(&self, turn: usize) -> Result<(), Failure> {
         let Some(replica) = self.replica() else { return Ok(()) };
         let mut nonce = [0; 16];

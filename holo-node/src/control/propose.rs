@@ -355,6 +355,12 @@ impl Control {
             let operation = Operation::ProposeChanges { reporter, proposals };
             let control = Arc::clone(&self);
             batches.spawn(async move {
+                if !control.hears(BATCH_PATIENCE).await {
+                    // Who proposed repeats itself.
+                    tracing::debug!("changes of groups were not proposed: no answer of a voter reaches this node");
+                    control.proposals.end(epochs.keys());
+                    return;
+                }
                 let by = Authority::Node(reporter.node);
                 match control.agree(by, operation, BATCH_PATIENCE).await {
                     Ok((_, Answer::Proposals(answers))) => {

@@ -45,7 +45,12 @@ struct Cancelled {
     stage: String,
 }
 
-pub(super) async fn run(cluster: &Cluster, args: &Args, context: &Context) -> Result<(), Failure> {
+pub(super) async fn run(
+    cluster: &Cluster,
+    nodes: Vec<String>,
+    args: &Args,
+    context: &Context,
+) -> Result<(), Failure> {
     if args.cancel {
         cluster.close_cluster(true).await?;
         let goes_on = Cancelled { stage: "open".to_owned() };
@@ -55,14 +60,13 @@ pub(super) async fn run(cluster: &Cluster, args: &Args, context: &Context) -> Re
         }
         return Ok(());
     }
-    let view = cluster.view();
-    let there = view.members().iter().filter(|it| it.up);
-    let nodes: Vec<String> = there.map(|it| it.member.name.clone()).collect();
     let words = format!(
         "{}: they take no writes, write what they hold to disk, and stop; nothing is lost",
         nodes.join(", ")
     );
     if args.plan {
+        // Without a leader nothing of it could be done.
+        cluster.report().await?;
         match context.output.is_json() {
             true => context.output.json(&Plan { nodes }),
             false => context.output.data(&format!("stopping {words}")),

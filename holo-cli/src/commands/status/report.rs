@@ -113,8 +113,12 @@ impl Snapshot {
     pub(crate) async fn take(cluster: &Cluster) -> Self {
         // Where nobody knows a newer one, the view that we have is shown, and below who does not answer.
         drop(cluster.refresh().await);
-        let hasty = cluster.with_deadline(CATALOG_WITHIN);
-        let (status, catalog) = tokio::join!(cluster.status(), hasty.report());
+        let status = cluster.status().await;
+        if status.iter().any(|member| member.outcome.is_err()) {
+            // Waiting for a silent node takes seconds, in which others may have taken its place.
+            drop(cluster.refresh().await);
+        }
+        let catalog = cluster.with_deadline(CATALOG_WITHIN).report().await;
         Self { view: cluster.view(), status, catalog: catalog.map_err(Failure::from) }
     }
 

@@ -550,7 +550,7 @@ impl Replica {
         if config.lost {
             let message = format!("the last copy of group {} is gone", self.group);
             return Failure::new(ErrorCode::DataLost, message)
-                .help("restore a snapshot, or accept the loss");
+                .help("`holo ring accept-loss` gives it up: it begins anew as zeros");
         }
         let message = format!(
             "group {} is served by replica {} in epoch {}",

@@ -133,7 +133,7 @@ impl Control {
                 "the catalog has {voters} voter{} and {left} answer{}: it survives the loss of none; {}",
                 if voters == 1 { "" } else { "s" },
                 if left == 1 { "s" } else { "" },
-                if living.len() < 3 {
+                if living.iter().filter(|node| node.state.may_hold()).count() < 3 {
                     "three nodes are needed for more"
                 } else {
                     "it heals by itself"
