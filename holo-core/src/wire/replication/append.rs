@@ -6,7 +6,7 @@ use crate::replication::{Append, LogPosition};
 use crate::wire::GroupBody;
 use crate::{Epoch, Failure, limits};
 
-/// [`Append`].
+/// [`Append`](crate::replication::Append).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AppendBody {
     /// The group.
@@ -29,7 +29,7 @@ pub struct AppendBody {
     pub commit: u64,
 }
 
-/// [`AppendAck`].
+/// [`AppendAck`](crate::replication::AppendAck).
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct AppendAckBody {
     /// The group.
@@ -49,7 +49,7 @@ pub struct AppendAckBody {
     pub based: bool,
 }
 
-/// [`AppendNack`].
+/// [`AppendNack`](crate::replication::AppendNack).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AppendNackBody {
     /// The group.

@@ -5,7 +5,7 @@ use crate::replication::{CommitNews, GroupId};
 use crate::wire::GroupBody;
 use crate::{Epoch, Failure};
 
-/// [`Release`].
+/// [`Release`](crate::replication::Release).
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct ReleaseBody {
     /// The group.
@@ -16,7 +16,7 @@ pub struct ReleaseBody {
     pub up_to: u64,
 }
 
-/// [`Beat`].
+/// [`Beat`](crate::replication::Beat).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct BeatBody {
     /// Nanoseconds of the sender's own clock.
@@ -44,7 +44,7 @@ pub struct CommitBody {
     pub commit: u64,
 }
 
-/// [`BeatAck`].
+/// [`BeatAck`](crate::replication::BeatAck).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct BeatAckBody {
     /// What the beat named.

@@ -42,7 +42,7 @@ pub struct PeerMessage {
 /// The kinds of [`Message`].
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum MessageBody {
-    /// [`Append`].
+    /// [`Append`](crate::replication::Append).
     #[prost(message, tag = "1")]
     Append(AppendBody),
     /// [`AppendAck`].
@@ -51,7 +51,7 @@ pub enum MessageBody {
     /// [`AppendNack`].
     #[prost(message, tag = "3")]
     AppendNack(AppendNackBody),
-    /// [`SnapshotOffer`].
+    /// [`SnapshotOffer`](crate::replication::SnapshotOffer).
     #[prost(message, tag = "4")]
     SnapshotOffer(SnapshotOfferBody),
     /// [`Release`].

@@ -11,7 +11,7 @@ use crate::replication::{
 use crate::wire::GroupBody;
 use crate::{Epoch, ErrorCode, Failure, limits};
 
-/// [`SnapshotOffer`].
+/// [`SnapshotOffer`](crate::replication::SnapshotOffer).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SnapshotOfferBody {
     /// The group.
