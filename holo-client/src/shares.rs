@@ -95,7 +95,7 @@ impl ShardSpan {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use holo_core::placement::MemberView;
     use holo_core::replication::{Class, NodeNumber};
     use holo_core::wire::ArrayInfo;
@@ -103,9 +103,9 @@ mod tests {
 
     use super::*;
 
-    /// Every shard's primary is the node that `pick` gives for its partition; nobody for 9.
-    fn view(version: u64, pick: impl Fn(u16) -> u16) -> ClusterView {
-        let members = (1..=3u8).map(|number| MemberView {
+    /// Three nodes in service.
+    pub(crate) fn members() -> Vec<MemberView> {
+        let member = |number: u8| MemberView {
             member: Member {
                 node: NodeId(PublicKey([number; 32])),
                 name: format!("n{number}"),
@@ -116,14 +116,19 @@ mod tests {
             number: NodeNumber(u32::from(number)),
             state: "active".to_owned(),
             up: true,
-        });
+        };
+        (1..=3).map(member).collect()
+    }
+
+    /// Every shard's primary is the node that `pick` gives for its partition; nobody for 9.
+    fn view(version: u64, pick: impl Fn(u16) -> u16) -> ClusterView {
         let holders = (0..16).map(|partition| match pick(partition) {
             9 => Vec::new(),
             index => vec![index],
         });
         let class = Class { replicas: 1, min_in_sync: 1 };
         let classes = BTreeMap::from([(class, holders.collect())]);
-        ClusterView::new(version, "lab", 4, members.collect(), classes).unwrap()
+        ClusterView::new(version, "lab", 4, members(), classes).unwrap()
     }
 
     fn array(shards: u64) -> ArrayDescriptor {

@@ -228,12 +228,12 @@ fn copy(view: &ClusterView, group: GroupId, index: usize, answers: &Answers) -> 
 
 #[cfg(test)]
 mod tests {
+    use holo_core::Epoch;
     use holo_core::group::Seq;
-    use holo_core::placement::MemberView;
-    use holo_core::replication::{Class, NodeNumber};
-    use holo_core::{Epoch, Member, NodeId, PublicKey};
+    use holo_core::replication::Class;
 
     use super::*;
+    use crate::shares::tests::members;
 
     const CLASS: Class = Class { replicas: 2, min_in_sync: 1 };
 
@@ -243,21 +243,9 @@ mod tests {
 
     /// Four partitions: two copies, two copies, one copy, none.
     fn view() -> ClusterView {
-        let members = (1..=3u8).map(|number| MemberView {
-            member: Member {
-                node: NodeId(PublicKey([number; 32])),
-                name: format!("n{number}"),
-                address: format!("10.0.0.{number}:7400"),
-                zone: String::new(),
-                weight_milli: 1000,
-            },
-            number: NodeNumber(u32::from(number)),
-            state: "active".to_owned(),
-            up: true,
-        });
         let holders = vec![vec![0, 1], vec![1, 2], vec![2], vec![]];
         let classes = BTreeMap::from([(CLASS, holders)]);
-        ClusterView::new(1, "lab", 2, members.collect(), classes).unwrap()
+        ClusterView::new(1, "lab", 2, members(), classes).unwrap()
     }
 
     fn replica(partition: u32, applied: u64, pages: u8) -> ReplicaDigest {

@@ -169,25 +169,27 @@ impl DataPlane {
         self.kept.get()
     }
 
-    /// Begins a copy with the pages that the last life of this node left behind, if it left any.
-    pub(super) async fn start_with_kept(self: &Arc<Self>, fetch: Fetch) {
-        let Some(kept) = self.kept.get().filter(|kept| kept.has(fetch.group)).cloned() else {
-            return;
-        };
+    /// Begins a copy with the pages that the last life of this node left behind; says whether it left any.
+    pub(super) async fn start_with_kept(self: &Arc<Self>, fetch: Fetch) -> bool {
+        let Some(kept) = self.kept.get().cloned() else { return false };
         let (group, plane) = (fetch.group, Arc::clone(self));
-        // What is here already is newer.
-        if self.arrays.shards_of_group(group).iter().any(|(_, _, shard)| shard.used_frames() > 0) {
-            return;
-        }
         let read = blocking(move || {
+            if !kept.has(group) {
+                return Ok(None);
+            }
             let mut pages = PutBack { group, pages: Vec::new() };
-            kept.read(group, |page| {
-                pages.take(&plane.arrays, page.array, page.shard, page.index, page.bytes)
-            })?;
-            Ok(pages)
+            let here = plane.arrays.shards_of_group(group);
+            // What is here already is newer.
+            if here.iter().all(|(_, _, shard)| shard.used_frames() == 0) {
+                kept.read(group, |page| {
+                    pages.take(&plane.arrays, page.array, page.shard, page.index, page.bytes)
+                })?;
+            }
+            Ok(Some(pages))
         });
         let shown = match read.await {
-            Ok(pages) => self.while_current(fetch, || pages.show()),
+            Ok(None) => return false,
+            Ok(Some(pages)) => self.while_current(fetch, || pages.show()),
             Err(failure) => Err(failure),
         };
         if let Err(failure) = &shown {
@@ -196,12 +198,14 @@ impl DataPlane {
         }
         if shown.is_err_and(|failure| failure.code == ErrorCode::Corrupt) {
             self.forget_kept(group).await;
+            return false;
         }
+        true
     }
 
     /// The group is here whole: what the last life of this node left behind of it is of no use any more.
     pub(super) async fn forget_kept(&self, group: GroupId) {
-        let Some(kept) = self.kept.get().filter(|kept| kept.has(group)).cloned() else { return };
+        let Some(kept) = self.kept.get().cloned() else { return };
         if let Err(failure) = blocking(move || kept.forget(group)).await {
             tracing::warn!(%group, code = %failure.code, message = %failure.message, "pages of an earlier life are not deleted");
         }

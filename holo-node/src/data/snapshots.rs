@@ -135,9 +135,10 @@ impl DataPlane {
     /// Makes the shards of a group what they are in a frozen state of another replica.
     pub(super) async fn fetch_snapshot(self: Arc<Self>, fetch: Fetch) {
         let Fetch { id, group, from, at, .. } = fetch;
+        let mut was_kept = false;
         let fetched = match self.control.link(from.node) {
             Some(link) => {
-                self.start_with_kept(fetch).await;
+                was_kept = self.start_with_kept(fetch).await;
                 self.copy(&link, fetch).await
             }
             None => Err(Failure::new(ErrorCode::Unreachable, format!("node {}", from.node))),
@@ -145,7 +146,9 @@ impl DataPlane {
         let input = match fetched {
             Ok(bytes) => {
                 tracing::debug!(%group, %from, bytes, "copied");
-                self.forget_kept(group).await;
+                if was_kept {
+                    self.forget_kept(group).await;
+                }
                 Input::SnapshotFetched { group, at }
             }
             Err(failure) => {
