@@ -136,7 +136,8 @@ impl Cluster {
         ]
     }
 
-    /// 128 partitions per node or a little more, as far as partitions go.
+    /// 128 partitions per node or a little more, as far as partitions go. The catalog's planner computes the same again
+    /// until nothing changes; that nothing does is a test of placement's.
     fn table(
         &self,
         members: &[Member],
@@ -237,21 +238,20 @@ fn moved(old: &PlacementTable, before: &[Member], new: &PlacementTable, after: &
     fresh.sum()
 }
 
-/// Replicas that have to move: what the shares of those who stay and come have grown by, or what a leaver held.
+/// Replicas that have to move, whoever comes or goes: what the shares of those who are there have grown by, and at least
+/// what those who have gone held.
 fn needed(new: &PlacementTable, after: &[Member], old: &PlacementTable, before: &[Member]) -> f64 {
     let stayed: BTreeSet<NodeId> = after.iter().map(|member| member.node).collect();
     let held = (0..old.partitions()).flat_map(|partition| old.holders(PartitionId(partition)));
     let lost = held.filter(|index| !stayed.contains(&before[usize::from(**index)].node)).count();
-    if lost > 0 {
-        return count(lost);
-    }
     let was: BTreeMap<NodeId, f64> =
         before.iter().map(|member| member.node).zip(shares(before)).collect();
     let grown = after
         .iter()
         .zip(shares(after))
         .map(|(member, share)| (share - was.get(&member.node).copied().unwrap_or(0.0)).max(0.0));
-    grown.sum::<f64>() * f64::from(new.partitions()) * count(new.replicas())
+    let grown = grown.sum::<f64>() * f64::from(new.partitions()) * count(new.replicas());
+    grown.max(count(lost))
 }
 
 fn lookup_nanos(table: &PlacementTable) -> f64 {

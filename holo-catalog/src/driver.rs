@@ -234,6 +234,8 @@ impl<S: ReplicatedState> ControlLog for Catalog<S> {
     fn handle(&self, from: VoterId, request: Bytes) -> BoxFuture<'_, Result<Bytes, Failure>> {
         Box::pin(async move {
             let inner = &self.inner;
+            // Where a leader speaks, the tick that would ask whether one does can be taken now.
+            crate::rhythm::go_along();
             let answer = inner.receiver.handle(&inner.raft, from, &request).await?;
             inner.contacts.heard_of(from);
             Ok(answer)
@@ -431,7 +433,8 @@ fn config(options: &Options) -> Result<Config, Failure> {
     let compaction = &options.compaction;
     let config = Config {
         cluster_name: "catalog".to_owned(),
-        heartbeat_interval: millis(options.timers.heartbeat),
+        // A tick that goes along with something else must not come a moment too early to speak.
+        heartbeat_interval: millis(options.timers.heartbeat * 9 / 10).max(1),
         election_timeout_min: millis(options.timers.election_min),
         election_timeout_max: millis(options.timers.election_max),
         install_snapshot_timeout: millis(options.timers.snapshot_piece),

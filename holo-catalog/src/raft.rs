@@ -17,7 +17,7 @@ openraft::declare_raft_types!(
         Entry = openraft::Entry<TypeConfig>,
         SnapshotData = Bytes,
         Responder = openraft::impls::OneshotResponder<TypeConfig>,
-        AsyncRuntime = openraft::TokioRuntime,
+        AsyncRuntime = crate::rhythm::Rhythm,
 );
 
 /// A proposed command.

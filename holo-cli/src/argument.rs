@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::Read;
 
-use holo_core::{ErrorCode, Failure, limits};
+use holo_core::{ErrorCode, Failure, check_name, limits};
 
 /// Makes a parser of ours one of clap's: the message without its `error:`, which clap puts before it.
 pub(crate) fn argument<T>(
@@ -15,6 +15,24 @@ pub(crate) fn argument<T>(
             None => format!("{} [{}]", failure.message, failure.code),
         })
     }
+}
+
+/// A name for a node.
+///
+/// # Errors
+///
+/// [`ErrorCode::InvalidArgument`]; see [`check_name`].
+pub(crate) fn node_name(text: &str) -> Result<String, Failure> {
+    check_name("node", text).map(|()| text.to_owned())
+}
+
+/// A name for a cluster.
+///
+/// # Errors
+///
+/// As [`node_name`].
+pub(crate) fn cluster_name(text: &str) -> Result<String, Failure> {
+    check_name("cluster", text).map(|()| text.to_owned())
 }
 
 /// What standard input holds, for a secret that shall not stand in the list of processes.

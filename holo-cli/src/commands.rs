@@ -83,7 +83,12 @@ impl Context {
         Settings::resolve(&self.flags)?.connect().await
     }
 
-    /// The same; what nobody said comes from the directory of a node on this machine.
+    /// The same for one call, which then keeps to `--timeout` with all that it takes.
+    pub(crate) async fn connect_for_one_call(&self) -> Result<Cluster, Failure> {
+        Settings::resolve(&self.flags)?.connect_for_one_call().await
+    }
+
+    /// As [`Self::connect`]; what nobody said comes from the directory of a node on this machine.
     pub(crate) async fn connect_beside(&self, dir: Option<&Path>) -> Result<Cluster, Failure> {
         let settings = Settings::resolve(&self.flags)?;
         match dir {

@@ -30,11 +30,12 @@ impl Progress {
         Self::new(output, ProgressBar::new(bytes), style, what)
     }
 
-    /// Work on things that are counted and whose number may change: see [`Self::at`].
+    /// Work on things that are counted and whose number may change: see [`Self::at`]. Empty until then: a bar of nothing
+    /// would be drawn full.
     pub(crate) fn items(output: &Output, what: &str, noun: &str) -> Self {
         let template = format!("{{prefix}} [{{bar:30}}] {{pos}} of {{len}} {noun}, {{msg}}");
         let style = ProgressStyle::with_template(&template).ok();
-        let bar = Self::new(output, ProgressBar::new(0), style, "");
+        let bar = Self::new(output, ProgressBar::no_length(), style, "");
         bar.bar.set_prefix(what.to_owned());
         bar
     }
@@ -75,5 +76,27 @@ impl holo_client::Progress for Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Format;
+
+    #[test]
+    fn a_bar_of_counted_things_is_empty_until_some_of_them_are_done() {
+        // The bar of a drain began full: none of no groups were left.
+        let bar = Progress::items(&Output::new(Format::Table, true, true), "draining n2", "groups");
+        let drawn = || {
+            let mut fraction = 0.0;
+            bar.bar.update(|state| fraction = state.fraction());
+            fraction
+        };
+        assert_eq!(drawn(), 0.0);
+        bar.at(0, 256, "34.0 MiB left");
+        assert_eq!(drawn(), 0.0);
+        bar.at(64, 256, "25.5 MiB left");
+        assert_eq!(drawn(), 0.25);
     }
 }

@@ -9,6 +9,7 @@ use holo_client::{Cluster, Options};
 use holo_core::{ErrorCode, Failure, PublicKey, nearest};
 
 use crate::argument::argument;
+use crate::clock::Deadline;
 use crate::quantity;
 
 /// Time that one command may wait for an answer, unless somebody asks for another.
@@ -33,7 +34,7 @@ pub(crate) struct Flags {
     /// Keys that the nodes at those addresses must have, parted by commas
     #[arg(long, global = true, env = "HOLO_NODES", value_name = "KEYS", value_delimiter = ',', value_parser = argument(PublicKey::from_hex), hide_env_values = true)]
     pub(crate) node_key: Vec<PublicKey>,
-    /// How long one request may take: 500ms, 30s, 2min [default: 30s]
+    /// How long one request may take, and all of a `holo run`: 500ms, 30s, 2min [default: 30s; a run: its --time and 10s]
     #[arg(long, global = true, env = "HOLO_TIMEOUT", value_name = "TIME", value_parser = argument(quantity::parse_duration), hide_env_values = true)]
     pub(crate) timeout: Option<Duration>,
 }
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
     identity: Option<PathBuf>,
     node_keys: Vec<PublicKey>,
     timeout: Duration,
+    /// Somebody said so: then it is for all of a run.
+    timeout_was_given: bool,
 }
 
 impl Settings {
@@ -65,14 +68,15 @@ impl Settings {
         let text = flags.cluster.clone().filter(|text| !text.trim().is_empty()).or(file.cluster);
         let addresses = text.as_deref().unwrap_or_default().split(',').map(str::trim);
         let addresses = addresses.filter(|item| !item.is_empty()).map(str::to_owned).collect();
+        let timeout_was_given = flags.timeout.is_some() || file.timeout.is_some();
         let timeout = match (flags.timeout, file.timeout) {
             (Some(timeout), _) => timeout,
             (None, Some(text)) => quantity::parse_duration(&text)?,
             (None, None) => TIMEOUT_DEFAULT,
         };
         let identity = flags.identity.clone().filter(|path| !path.as_os_str().is_empty());
-        let node_keys = flags.node_key.clone();
-        Ok(Self { addresses, identity: identity.or(file.identity), node_keys, timeout })
+        let (identity, node_keys) = (identity.or(file.identity), flags.node_key.clone());
+        Ok(Self { addresses, identity, node_keys, timeout, timeout_was_given })
     }
 
     /// How long one request may take.
@@ -131,6 +135,21 @@ impl Settings {
             )
             .help("see whether the nodes run, or give --timeout a longer time")),
         }
+    }
+
+    /// Connects for a call that has to be over, the connecting included, in the time that somebody gave; without one it
+    /// has the time that calls of its kind have.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`].
+    pub(crate) async fn connect_for_one_call(&self) -> Result<Cluster, Failure> {
+        let deadline = Deadline::after(self.timeout);
+        let cluster = self.connect().await?;
+        Ok(match self.timeout_was_given {
+            true => cluster.with_deadline(deadline.remaining()),
+            false => cluster,
+        })
     }
 }
 
@@ -206,9 +225,11 @@ mod tests {
         assert_eq!(settings.identity, Some("me".into()));
         assert_eq!(settings.node_keys, [PublicKey([7; 32])]);
         assert_eq!(settings.timeout, Duration::from_secs(1));
+        assert!(settings.timeout_was_given);
 
         let settings = Settings::merge(&flags(), File::default()).unwrap();
         assert_eq!(settings.timeout, TIMEOUT_DEFAULT);
+        assert!(!settings.timeout_was_given);
     }
 
     #[test]

@@ -31,6 +31,25 @@ impl Deadline {
     }
 }
 
+/// How long calls may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// So long each.
+    Each(Duration),
+    /// All until then: they are parts of one.
+    Until(Deadline),
+}
+
+impl Limit {
+    /// When a call that begins now has to be over.
+    pub(crate) fn begin(self) -> Deadline {
+        match self {
+            Self::Each(time) => Deadline::after(time),
+            Self::Until(deadline) => deadline,
+        }
+    }
+}
+
 /// A call from its begin to its end.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
@@ -41,12 +60,12 @@ pub(crate) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// A call that changes nothing; all of it has to be done within `limit`, where there is one.
-    pub(crate) fn reading(session: &'a Session, limit: Option<Duration>) -> Self {
-        Self { session, until: limit.map(Deadline::after), _flight: None }
+    pub(crate) fn reading(session: &'a Session, limit: Option<Limit>) -> Self {
+        Self { session, until: limit.map(Limit::begin), _flight: None }
     }
 
     /// A call that changes something.
-    pub(crate) fn changing(session: &'a Session, limit: Option<Duration>) -> Self {
+    pub(crate) fn changing(session: &'a Session, limit: Option<Limit>) -> Self {
         Self { _flight: Some(session.flights().begin()), ..Self::reading(session, limit) }
     }
 

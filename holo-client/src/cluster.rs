@@ -11,24 +11,26 @@ use holo_core::wire::{
 use holo_core::{ArrayDescriptor, ErrorCode, Failure, Member, NodeId};
 
 use crate::array::reference;
-use crate::call::Call;
+use crate::call::{Call, Deadline, Limit};
 use crate::retry::Effect;
-use crate::session::Session;
+use crate::session::{Session, wait};
 use crate::views::Target;
 use crate::{
     AnyArray, ArrayBuilder, Element, Error, Expression, LocalCluster, Options, Result, SharedArray,
     Task,
 };
 
-/// Time of a member that is down to answer.
-const DOWN_WITHIN: Duration = Duration::from_secs(1);
+/// What a member that the catalog misses gets to prove it wrong.
+const DOWN_WITHIN: Duration = Duration::from_millis(300);
+/// What an array that a failed call has made may cost that call, when its time was over already.
+const TAKE_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 /// A connected client. Cheap to clone; the connections close when the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     session: Arc<Session>,
     /// How long a call may take, all its requests together.
-    limit: Option<Duration>,
+    limit: Option<Limit>,
 }
 
 impl Cluster {
@@ -66,10 +68,11 @@ impl Cluster {
 
     /// The same cluster, on which each call ends within `limit` or fails with [`ErrorCode::DeadlineExceeded`]: all
     /// requests of a call together, where otherwise each request has the time of [`Options`]. Arrays that come from it
-    /// keep to it, too.
+    /// keep to it, too. Only a run that has failed after it made its output may take up to
+    /// two seconds longer, to remove that again.
     #[must_use]
     pub fn with_deadline(&self, limit: Duration) -> Self {
-        Self { session: Arc::clone(&self.session), limit: Some(limit) }
+        Self { session: Arc::clone(&self.session), limit: Some(Limit::Each(limit)) }
     }
 
     /// Waits until every change that this value, its clones and their arrays have begun so far has ended: writes,
@@ -84,10 +87,11 @@ impl Cluster {
             landed.await;
             return Ok(());
         };
-        tokio::time::timeout(limit, landed).await.map_err(|_elapsed| {
-            let message = format!("changes are still under way after {limit:?}");
-            Error::new(ErrorCode::DeadlineExceeded, message)
-        })
+        limit
+            .begin()
+            .limit(landed)
+            .await
+            .ok_or_else(|| Error::new(ErrorCode::DeadlineExceeded, "changes are still under way"))
     }
 
     /// Closes the connections of this value and all its clones, so that the nodes know at once. Later calls are refused.
@@ -162,26 +166,33 @@ impl Cluster {
     /// [`ErrorCode::NotFound`], [`ErrorCode::Denied`].
     pub async fn remove(&self, name: &str) -> Result<()> {
         // By id: the name may be another array's when an answer was lost and we ask again.
-        let found = self.open_any(name).await?;
-        match self.remove_id(found.descriptor().id.0).await {
+        let cluster = self.for_one_call();
+        let found = cluster.open_any(name).await?;
+        let call = cluster.changing();
+        match cluster.remove_id(found.descriptor().id.0, call.deadline()).await {
             // It was there a moment ago: an attempt whose answer was lost has removed it, or somebody else.
             Err(failure) if failure.code == ErrorCode::NotFound => Ok(()),
             removed => Ok(removed.map_err(|failure| failure.context(format!("array {name}")))?),
         }
     }
 
-    async fn remove_id(&self, id: u64) -> Result<(), Failure> {
-        let call = self.changing();
+    async fn remove_id(&self, id: u64, deadline: Deadline) -> Result<(), Failure> {
         let array = ArrayRef { name: String::new(), id };
-        let (effect, deadline) = (Effect::Keyed, call.deadline());
-        let Empty {} = call.session().ask_any(Kind::ArrayRemove, effect, &array, deadline).await?;
+        let (kind, effect) = (Kind::ArrayRemove, Effect::Keyed);
+        let Empty {} = self.session.ask_any(kind, effect, &array, deadline).await?;
         Ok(())
     }
 
-    /// Removes an array that a call of ours made and could not fill, as well as that goes: the call's own error is the
-    /// one to tell. By id: the name may be another array's by now.
+    /// Removes an array that a call of ours made and could not fill, as well as that goes: the call's own error is the one
+    /// to tell. By id: the name may be another array's by now.
     pub(crate) async fn take_back(&self, array: &AnyArray) {
-        if let Err(failure) = self.remove_id(array.descriptor().id.0).await {
+        let call = self.changing();
+        // Whoever set a limit does not wait as long again.
+        let deadline = match self.limit {
+            Some(_) => call.deadline_within(TAKE_BACK_WITHIN),
+            None => call.deadline(),
+        };
+        if let Err(failure) = self.remove_id(array.descriptor().id.0, deadline).await {
             tracing::debug!(array = %array.name(), code = %failure.code, "an unfilled array stays");
         }
     }
@@ -201,28 +212,28 @@ impl Cluster {
         Ok(self.session.view())
     }
 
-    /// The state of every member, asked of all at the same time; the order is the members'.
+    /// The state of every member, asked of all at the same time; the order is the members'. One that the catalog takes
+    /// for down, or finds to be down meanwhile, is not waited for.
     pub async fn status(&self) -> Vec<MemberStatus> {
         let view = self.view();
         let asked = view.members().iter().map(|view| async {
-            let call = self.reading();
-            // One that the others do not hear either gets little time to prove them wrong.
-            let deadline = match view.up {
-                true => call.deadline(),
-                false => call.deadline_within(DOWN_WITHIN),
+            let member = view.member.clone();
+            let (target, kind) = (Target::Node(member.node), Kind::Status);
+            let deadline = self.reading().deadline();
+            let asked = self.session.call(target, kind, Effect::Read, &StatusQuery {}, deadline);
+            let missed = async {
+                self.session.until_down(member.node).await;
+                // The others may be wrong about one that has just come back.
+                wait(DOWN_WITHIN).await;
+                let message = format!("{}: the others do not hear it either", member.address);
+                Err(Failure::new(ErrorCode::Unreachable, message))
             };
-            let outcome = self
-                .session
-                .call(
-                    Target::Node(view.member.node),
-                    Kind::Status,
-                    Effect::Read,
-                    &StatusQuery {},
-                    deadline,
-                )
-                .await
-                .map_err(Error::from);
-            MemberStatus { member: view.member.clone(), outcome }
+            let outcome = tokio::select! {
+                biased;
+                said = asked => said,
+                missed = missed => missed,
+            };
+            MemberStatus { member: view.member.clone(), outcome: outcome.map_err(Error::from) }
         });
         futures_util::future::join_all(asked).await
     }
@@ -253,6 +264,12 @@ impl Cluster {
     /// A WASM module that runs on the nodes; bind its arrays before you run it.
     pub fn task(&self, module: impl Into<bytes::Bytes>) -> Task {
         Task::new(self.clone(), module.into())
+    }
+
+    /// The same cluster for a call that is made of several: what limits each of them limits all together, from now on.
+    pub(crate) fn for_one_call(&self) -> Self {
+        let limit = self.limit.map(|limit| Limit::Until(limit.begin()));
+        Self { session: Arc::clone(&self.session), limit }
     }
 
     /// A call that changes nothing.

@@ -174,13 +174,14 @@ impl Expression {
     /// [`ErrorCode::InvalidArgument`] without an output or with one too many; the limits by their names;
     /// [`ErrorCode::NoGpuAdapter`] where a GPU was asked for.
     pub async fn run(&self) -> Result<RunReport> {
-        let bound = self.resolve_inputs().await?;
-        let (target, program) = self.parse(&bound)?;
-        let inputs = self.used(&program, &bound)?;
+        let one = Self { cluster: self.cluster.for_one_call(), ..self.clone() };
+        let bound = one.resolve_inputs().await?;
+        let (target, program) = one.parse(&bound)?;
+        let inputs = one.used(&program, &bound)?;
         let Output { array: output, made } =
-            self.resolve_output(target.as_deref(), &program, &bound).await?;
+            one.resolve_output(target.as_deref(), &program, &bound).await?;
         let unfilled = output.as_ref().filter(|_| made).map(|(_, array)| array.clone());
-        let ran = self.run_into(&program, inputs, output).await;
+        let ran = one.run_into(&program, inputs, output).await;
         if let (Err(_), Some(unfilled)) = (&ran, unfilled) {
             self.cluster.take_back(&unfilled).await;
         }

@@ -19,7 +19,7 @@ use crate::{Error, Options, Result};
 /// How long each static key of ours is good for; a running client makes new ones.
 const STATIC_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long one address has the word before the next one is tried beside it.
-const STAGGER: Duration = Duration::from_millis(300);
+const STAGGER: Duration = Duration::from_millis(100);
 
 /// Pause before a node that does not know its cluster yet is asked again.
 const EARLY_PAUSE: Duration = Duration::from_millis(100);
@@ -91,7 +91,6 @@ impl Path {
     }
 }
 
-/// Finds an address that answers: each is tried a moment after the one before it, and the first answer counts.
 /// Makes a key for somebody else of the same cluster, in a file that is not there yet.
 ///
 /// # Errors
@@ -104,6 +103,7 @@ pub(crate) fn new_identity(options: &Options, path: &std::path::Path) -> Result<
     Ok(made.map_err(Failure::from)?)
 }
 
+/// Finds an address that answers: each is tried a moment after the one before it, and the first answer counts.
 async fn introduce_on(identity: Identity, path: Path, options: &Options) -> Result<Introduced> {
     let mut endpoint = EndpointOptions::new(path.listen, identity);
     endpoint.profile = path.profile;
@@ -138,7 +138,18 @@ async fn introduce_on(identity: Identity, path: Path, options: &Options) -> Resu
         }
     }
     let failed = failed.unwrap_or_else(|| Failure::new(ErrorCode::Unreachable, "no address"));
-    Err(failed.into())
+    Err(nobody_answered(failed, options.addresses()).into())
+}
+
+/// Says where nobody answered, all of it: the failure is of one address only.
+fn nobody_answered(failed: Failure, tried: &[String]) -> Failure {
+    if failed.code != ErrorCode::Unreachable || tried.len() < 2 {
+        return failed;
+    }
+    failed.help(format!(
+        "nobody answered at {}: see that one of these nodes runs, and that its UDP port can be reached",
+        tried.join(", ")
+    ))
 }
 
 async fn introduce_at(

@@ -11,8 +11,9 @@ const CORRUPT_MAX: u32 = 2;
 const CROWDED_MAX: u32 = 6;
 /// Attempts at one certain node whose connection broke.
 const LOST_MAX: u32 = 2;
-/// Attempts that found the data lost, the first with a view that may be old.
-const DATA_LOST_MAX: u32 = 2;
+/// Attempts that found the data lost, the first ones by views that may be old: when somebody has accepted the loss, not
+/// every node has heard of it yet.
+const DATA_LOST_MAX: u32 = 7;
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
@@ -117,7 +118,7 @@ impl Attempts {
             // Somebody may have accepted the loss, or restored the data, since the view was fetched.
             ErrorCode::DataLost => {
                 self.lost_data += 1;
-                (self.lost_data < DATA_LOST_MAX, Duration::ZERO, true)
+                (self.lost_data < DATA_LOST_MAX, backoff, true)
             }
             ErrorCode::Corrupt => {
                 self.corrupt += 1;
@@ -145,7 +146,10 @@ impl Attempts {
         {
             match self.effect {
                 Effect::Read => failure = telling.clone(),
-                _ => failure.message = format!("{}; before: {}", failure.message, telling.message),
+                _ => {
+                    failure.message = format!("{}; before: {}", failure.message, telling.message);
+                    failure.help = failure.help.or_else(|| telling.help.clone());
+                }
             }
         }
         let may_be_done = self.unanswered && self.effect != Effect::Read;
@@ -159,6 +163,11 @@ impl Attempts {
         }
         failure
     }
+}
+
+/// Whether a failure is that a node said nothing.
+pub(crate) fn is_silence(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Unreachable | ErrorCode::ConnectionLost | ErrorCode::DeadlineExceeded)
 }
 
 /// Whether a failure is about the node that was asked, so that another one that knows the same may answer.
@@ -244,6 +253,19 @@ mod tests {
             .take(8)
             .collect();
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 200, 200]);
+    }
+
+    #[test]
+    fn lost_data_is_believed_when_every_node_had_a_third_of_a_second_to_hear_that_it_is_not() {
+        let mut attempts = Attempts::new(Effect::Read);
+        let mut waited = Duration::ZERO;
+        while let Next::Again { pause, refresh } =
+            attempts.after(&failure(ErrorCode::DataLost), LONG)
+        {
+            assert!(refresh);
+            waited += pause;
+        }
+        assert_eq!(waited, Duration::from_millis(315));
     }
 
     #[test]

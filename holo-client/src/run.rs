@@ -15,7 +15,7 @@ use holo_core::{ArrayDescriptor, ErrorCode, Failure, NodeId, Retry, Scalar, limi
 
 use crate::call::{Call, Deadline};
 use crate::modules::Module;
-use crate::retry::{Attempts, Effect};
+use crate::retry::{Attempts, Effect, is_silence};
 use crate::session::{Session, request, wait};
 use crate::shares::{ShardSpan, Share, joined, split};
 use crate::{AnyArray, Error, Result};
@@ -152,16 +152,17 @@ impl Run {
                 let work = self.reach(session, share, deadline);
                 session.watch_while(&share.route, |view| share.stays(view, space), work)
             });
-            for outcome in join_all(ready).await {
-                outcome?;
+            let outcomes = shares.iter().zip(join_all(ready).await);
+            let failed = outcomes
+                .filter_map(|(share, outcome)| Some((share.route.name.clone(), outcome.err()?)));
+            if let Some(failure) = joint(failed.collect()) {
+                return Err(failure);
             }
         }
         attempts.sending();
-        let asked = shares.iter().map(|share| async {
-            self.run_share(session, space, share, view.version(), deadline)
-                .await
-                .map_err(|failure| failure.context(format!("node {}", share.route.name)))
-        });
+        let asked = shares
+            .iter()
+            .map(|share| self.run_share(session, space, share, view.version(), deadline));
         let answers = join_all(asked).await;
         Ok(shares.into_iter().zip(answers).collect())
     }
@@ -282,7 +283,7 @@ fn settle(
     remaining: &mut Vec<ShardSpan>,
 ) -> Result<Option<Failure>, Failure> {
     remaining.clear();
-    let mut failed: Option<Failure> = None;
+    let mut failed = Vec::new();
     for (share, outcome) in round {
         match outcome {
             Ok(reply) if reply.shards == share.shards => done.push((share, reply)),
@@ -296,16 +297,32 @@ fn settle(
             }
             Err(failure) => {
                 remaining.extend(share.spans);
-                // What no retry mends counts before what one may.
-                let lasting = |failure: &Failure| failure.code.retry() == Retry::Never;
-                if failed.as_ref().is_none_or(|kept| !lasting(kept) && lasting(&failure)) {
-                    failed = Some(failure);
-                }
+                failed.push((share.route.name, failure));
             }
         }
     }
     *remaining = joined(std::mem::take(remaining));
-    Ok(failed)
+    Ok(joint(failed))
+}
+
+/// The failures of some nodes, by their names, as one. What no retry mends counts before what one may, and silence before
+/// what others say that wait for the silent; of those all are named.
+fn joint(failed: Vec<(String, Failure)>) -> Option<Failure> {
+    let lasting = failed.iter().position(|(_, it)| it.code.retry() == Retry::Never);
+    let silent = failed.iter().position(|(_, it)| is_silence(it.code));
+    let (name, failure) = failed.get(lasting.or(silent).unwrap_or(0))?;
+    if !is_silence(failure.code) {
+        return Some(failure.clone().context(format!("node {name}")));
+    }
+    let silent = failed.iter().filter(|(_, failure)| is_silence(failure.code));
+    let mut silent: Vec<&str> = silent.map(|(name, _)| name.as_str()).collect();
+    silent.sort_unstable();
+    silent.dedup();
+    let (noun, them) = if silent.len() == 1 { ("node", "it") } else { ("nodes", "them") };
+    let message = format!("{noun} {} did not answer: {}", silent.join(", "), failure.message);
+    Some(Failure { message, ..failure.clone() }.help(format!(
+        "start {them} again with `holo agent --dir DIR`, or wait until others have taken over: `holo status` says if they can"
+    )))
 }
 
 /// What a program did, on all nodes together.

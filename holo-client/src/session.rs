@@ -76,6 +76,20 @@ impl Session {
         self.views.newest()
     }
 
+    /// Ends when the newest view says that the catalog does not hear a node, or that it is no member.
+    pub(crate) async fn until_down(&self, node: NodeId) {
+        let mut news = self.views.follow();
+        loop {
+            let is_up = |view: &ClusterView| {
+                view.members().iter().any(|it| it.member.node == node && it.up)
+            };
+            // Without the sender there is no session either.
+            if !is_up(&news.borrow_and_update()) || news.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Where a request to `target` goes by now.
     pub(crate) fn route(&self, target: Target<'_>) -> Result<Route, Failure> {
         Route::find(&self.views.newest(), target)
@@ -334,8 +348,12 @@ impl Session {
                 tracing::debug!(code = %failure.code, pause_ms = pause.as_millis(), refresh, "again");
                 wait(pause).await;
                 // Where nobody knows of a newer view, the next attempt says what is wrong.
-                if refresh && let Err(silent) = self.refresh(deadline.within(VIEW_WITHIN)).await {
-                    tracing::debug!(code = %silent.code, "nobody tells who is to be asked");
+                if refresh {
+                    // Somebody else may be asking already, for longer than we have time.
+                    let refreshing = self.refresh(deadline.within(VIEW_WITHIN));
+                    if let Some(Err(silent)) = deadline.limit(refreshing).await {
+                        tracing::debug!(code = %silent.code, "nobody tells who is to be asked");
+                    }
                 }
                 Ok(())
             }

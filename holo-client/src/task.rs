@@ -103,16 +103,17 @@ impl Task {
     pub async fn run(&self) -> Result<RunReport> {
         check_args("parameters", &self.params)?;
         self.module.check()?;
+        let cluster = self.cluster.for_one_call();
         let run = Run {
             code: Code::Module(self.module.clone()),
-            inputs: self.resolve(&self.inputs).await?,
-            outputs: self.resolve(&self.outputs).await?,
+            inputs: resolve(&cluster, &self.inputs).await?,
+            outputs: resolve(&cluster, &self.outputs).await?,
             params: self.params.clone(),
             device: Device::Cpu,
             limits: self.limits,
             grants: self.grants.clone(),
         };
-        let call = self.cluster.changing();
+        let call = cluster.changing();
         let mut report = run.everywhere(&call).await?;
         report.outputs = run.outputs.iter().map(|(_, array)| array.name().to_owned()).collect();
         if !report.partials.is_empty() {
@@ -146,14 +147,6 @@ impl Task {
         let reply: CallReply =
             session.call(target, Kind::CallModule, Effect::Parts, &request, deadline).await?;
         Ok(CallReport { output: reply.output, fuel: reply.fuel, log: reply.log })
-    }
-
-    async fn resolve(&self, operands: &[Operand]) -> Result<Vec<(String, AnyArray)>> {
-        let mut arrays = Vec::with_capacity(operands.len());
-        for (position, operand) in operands.iter().enumerate() {
-            arrays.push((position.to_string(), operand.resolve(&self.cluster).await?));
-        }
-        Ok(arrays)
     }
 
     /// A member that answers and has the module, and the module's exports.
@@ -215,6 +208,14 @@ pub struct CallReport {
     pub fuel: u64,
     /// What it logged, line by line.
     pub log: Vec<String>,
+}
+
+async fn resolve(cluster: &Cluster, operands: &[Operand]) -> Result<Vec<(String, AnyArray)>> {
+    let mut arrays = Vec::with_capacity(operands.len());
+    for (position, operand) in operands.iter().enumerate() {
+        arrays.push((position.to_string(), operand.resolve(cluster).await?));
+    }
+    Ok(arrays)
 }
 
 fn check_args(what: &str, bytes: &Bytes) -> Result<()> {

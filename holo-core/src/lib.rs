@@ -52,7 +52,7 @@ pub use ids::{
 };
 pub use layout::{ArrayLayout, PAGE_BYTES, Place, ShardRun};
 pub use nearest::nearest;
-pub use placement::{Member, PlacementTable};
+pub use placement::{Member, PlacementTable, check_name};
 pub use selection::{AxisIndex, Selection, Slice};
 pub use shape::Shape;
 pub use ticket::JoinTicket;

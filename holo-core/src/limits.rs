@@ -65,7 +65,7 @@ pub const EXPR_DEPTH_MAX: usize = 128;
 
 /// Nodes of a cluster.
 pub const NODES_MAX: usize = 10_000;
-/// Bytes of a node's name and of a zone's name.
+/// Bytes of the name of a node, a cluster, a zone and a principal.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// Bytes of a node's address as text.
 pub const NODE_ADDRESS_BYTES_MAX: usize = 255;

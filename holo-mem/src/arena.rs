@@ -29,7 +29,7 @@ const PREFAULT_FRAMES: u64 = EXTENT_FRAMES as u64;
 /// else may take what was given back.
 const RECLAIM_ROUNDS: usize = 3;
 
-/// One tenant's frames of 64 KiB, in one mapping of a sealed memory file.
+/// One tenant's frames of 64 KiB, in one mapping of private memory.
 ///
 /// Frames come from extents of 2 MiB, the lowest first, so that the highest run empty. A returned frame stays in
 /// memory as *idle*, because fresh memory costs ten times what reused memory does, and because dropping a handle

@@ -51,7 +51,7 @@ pub enum MemError {
         /// The array.
         array: holo_core::ArrayId,
     },
-    /// The system refused the memory file or its mapping.
+    /// The system refused the mapping.
     #[error("the system refused an arena of {bytes} bytes")]
     Map {
         /// Bytes of the arena.
@@ -77,8 +77,9 @@ impl From<MemError> for Failure {
             MemError::LayoutConflict { .. } => Self::new(ErrorCode::Conflict, message),
             MemError::ForeignStaging => Self::new(ErrorCode::Internal, message),
             MemError::Map { source, .. } => {
-                Self::new(ErrorCode::Internal, format!("{message}: {source}"))
-                    .help("check the limits on address space (`ulimit -v`) and on memory files")
+                Self::new(ErrorCode::Internal, format!("{message}: {source}")).help(
+                    "check the limits on address space (`ulimit -v`) and `vm.overcommit_memory`",
+                )
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! # Why this is sound
 //!
-//! - The memory file's descriptor is closed before the mapping is used and never leaves this module, so no other
-//!   process and no other mapping can change or shrink the bytes under a reference.
+//! - The memory is private and no file's, so no other process and no other mapping can change or shrink the bytes under
+//!   a reference.
 //! - [`Slots`] mints one [`Slot`] per index, once, and a slot is neither `Clone` nor `Copy`. Whoever owns the slot
 //!   owns the bytes: `&Slot` lends `&[u8]`, `&mut Slot` lends `&mut [u8]`, and the borrow checker does the rest. A
 //!   bug in the free list can lose a frame, it cannot hand one out twice.
@@ -137,10 +137,7 @@ impl fmt::Debug for Slots {
 mod os {
     use std::{io, ptr::NonNull};
 
-    use rustix::{
-        fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, ftruncate, memfd_create},
-        mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap},
-    };
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
     use super::{EXTENT_FRAMES, PAGE_BYTES};
 
@@ -152,52 +149,30 @@ mod os {
         bytes: usize,
     }
 
-    /// Maps a new memory file of `bytes` bytes at an address aligned to an extent.
+    /// Maps `bytes` bytes of new memory at an address aligned to an extent.
     pub(super) fn map(bytes: usize) -> io::Result<(NonNull<u8>, Reservation)> {
-        let file = memfd_create("holo-arena", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        let file_bytes = u64::try_from(bytes).map_err(io::Error::other)?;
-        ftruncate(&file, file_bytes)?;
-        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         let reserved = bytes.checked_add(EXTENT_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: a null hint lets the kernel choose unused addresses; nothing else is affected.
         let start = unsafe {
             mmap_anonymous(
                 std::ptr::null_mut(),
                 reserved,
-                ProtFlags::empty(),
+                ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
         }?;
         let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let reservation = Reservation { start, bytes: reserved };
         let gap = start.as_ptr().align_offset(EXTENT_BYTES);
         // SAFETY: `gap` is less than an extent, and the reservation is an extent longer than `bytes`.
         let base = unsafe { start.add(gap) };
-        // SAFETY: replaces `bytes` bytes inside our own reservation, which nothing refers to.
-        let mapped = unsafe {
-            mmap(
-                base.as_ptr().cast(),
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::FIXED,
-                &file,
-                0,
-            )
-        };
-        // From here on nobody opens the file through /proc to write to it.
-        let closed = mapped.and_then(|_| fchmod(&file, Mode::RUSR));
-        if let Err(source) = closed {
-            // SAFETY: nothing refers to the reservation.
-            unsafe { unmap(&reservation) };
-            return Err(source.into());
-        }
-        for advice in [Advice::LinuxHugepage, Advice::LinuxDontDump, Advice::LinuxDontFork] {
+        // Huge pages are left to the system's policy. A virtual machine whose host takes unused memory back has them only
+        // of what the host took, and waits for each.
+        for advice in [Advice::LinuxDontDump, Advice::LinuxDontFork] {
             // SAFETY: changes no byte of the mapping.
-            // All are wishes: huge pages where the kernel has them for memory files, and no copy of tenants' bytes in
-            // core dumps and child processes.
+            // Both are wishes: no copy of tenants' bytes in core dumps and child processes.
             let _wish = unsafe { madvise(base.as_ptr().cast(), bytes, advice) };
         }
-        Ok((base, reservation))
+        Ok((base, Reservation { start, bytes: reserved }))
     }
 
     /// # Safety
@@ -213,8 +188,8 @@ mod os {
     ///
     /// The range lies in a mapping of [`map`] and no reference into it is alive.
     pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) -> bool {
-        // SAFETY: the caller's promise; removing frees the file's pages, which read as zero from then on.
-        unsafe { madvise(start.as_ptr().cast(), bytes, Advice::LinuxRemove) }.is_ok()
+        // SAFETY: the caller's promise; private memory that is not needed reads as zero from then on.
+        unsafe { madvise(start.as_ptr().cast(), bytes, Advice::LinuxDontNeed) }.is_ok()
     }
 
     /// # Safety
@@ -226,7 +201,7 @@ mod os {
     }
 }
 
-/// Miri cannot map memory files; a plain allocation lets it check everything above this module.
+/// Miri cannot advise the system; a plain allocation lets it check everything above this module.
 #[cfg(miri)]
 mod os {
     use std::{

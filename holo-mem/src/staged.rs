@@ -27,6 +27,8 @@ pub struct Staged {
     /// Bytes from the start of the span that somebody wrote. The rest still holds what the frames held before,
     /// which may be another array's bytes: it must never be published.
     written: usize,
+    /// Pages from the first on that [`Self::hash_written`] has seen.
+    hashed: usize,
 }
 
 impl Staged {
@@ -44,7 +46,7 @@ impl Staged {
     ) -> Result<Self, MemError> {
         let span = Span::new(shard_bytes, offset, len)?;
         let frames = arena.allocate_many(span.pages().len())?;
-        Ok(Self { arena: Arc::clone(arena), shard_bytes, span, frames, written: 0 })
+        Ok(Self { arena: Arc::clone(arena), shard_bytes, span, frames, written: 0, hashed: 0 })
     }
 
     /// First byte of the range in its shard.
@@ -76,6 +78,20 @@ impl Staged {
             .iter_mut()
             .zip(self.span.touches())
             .map(|(frame, touch)| &mut frame[touch.within])
+    }
+
+    /// Hashes the whole pages that [`TileSink::copy_from`] has completed, ahead of [`Self::verify`] and while their bytes
+    /// are at hand.
+    pub fn hash_written(&mut self) {
+        let written = self.written;
+        let done = self.parts().take_while(|(_, touch)| touch.from.end <= written).count();
+        for (frame, touch) in self.parts().take(done).skip(self.hashed) {
+            // The frame keeps it. That of a part of a page is nobody's.
+            if touch.is_whole() {
+                frame.digest();
+            }
+        }
+        self.hashed = done;
     }
 
     /// BLAKE3 over the staged bytes of each page, 32 bytes a page. Publishing keeps those of whole pages.

@@ -17,6 +17,7 @@ use crate::Suite;
 use crate::bulk::BulkReader;
 use crate::clock::{time_until, wall_clock_now, whole_millis};
 use crate::close::{close_frame, failure_of};
+use crate::drivers::Urgency;
 use crate::frame::{Frame, FrameReader, StreamKind, body_len, bulk_len, put_frame};
 use crate::outbox::Outbox;
 use crate::pending::{Answer, Pending};
@@ -42,6 +43,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// What protects the connection.
     pub suite: Suite,
+    /// Whether the dialler wished that others go before it. Such a connection carries the repair lane only.
+    pub background: bool,
 }
 
 /// How a connection is doing.
@@ -222,6 +225,19 @@ impl Connection {
 }
 
 impl Shared {
+    pub(crate) fn urgency(&self) -> Urgency {
+        if self.peer.background { Urgency::Background } else { Urgency::Foreground }
+    }
+
+    /// Refuses what has no place on a background connection, whatever lane its header names.
+    pub(crate) fn check_kind(&self, kind: Kind) -> Result<(), Failure> {
+        if !self.peer.background || kind.lane() == Lane::Repair {
+            return Ok(());
+        }
+        let message = format!("{kind:?} on a background connection");
+        Err(Failure::new(ErrorCode::Malformed, message))
+    }
+
     /// Ends the connection and tells the peer why.
     pub(crate) fn close(&self, failure: Failure) {
         let (code, reason) = close_frame(&failure);
@@ -310,8 +326,9 @@ impl Shared {
                 .await
                 .map_err(|error| write_failure(&error))?;
             let outbox = Arc::new(Outbox::default());
-            self.tasks.start(Arc::clone(self).write_lane(send, Arc::clone(&outbox)));
-            self.tasks.start(Arc::clone(self).read_lane(recv));
+            self.tasks
+                .start(self.urgency(), Arc::clone(self).write_lane(send, Arc::clone(&outbox)));
+            self.tasks.start(self.urgency(), Arc::clone(self).read_lane(recv));
             Ok(outbox)
         })
         .await

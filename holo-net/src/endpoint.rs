@@ -7,20 +7,19 @@ use std::time::Duration;
 
 use holo_core::{ErrorCode, Failure, UnixMillis};
 use parking_lot::Mutex;
-use quinn::{
-    ClientConfig, ConnectionError, EndpointConfig, Incoming, ServerConfig, TransportConfig,
-};
+use quinn::{ClientConfig, ConnectionError, EndpointConfig, Incoming, ServerConfig};
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio::runtime::Handle;
 
 use crate::clock::whole_millis;
 use crate::close::{close_frame, failure_of};
 use crate::connection::{Connection, Peer, write_failure};
+use crate::drivers::{Drivers, Runtimes, Urgency, background_first_id, making};
 use crate::frame::StreamKind;
 use crate::handshake::{
     ClientHandshake, PeerFacts, Primitives, ResetKey, ServerHandshake, TokenKey, Verdict,
 };
-use crate::options::{EndpointOptions, Expected};
+use crate::options::{EndpointOptions, Expected, Transports};
 use crate::serve::{admit, serve};
 use crate::service::{NoService, Service};
 use crate::tasks::Tasks;
@@ -55,7 +54,8 @@ struct EndpointShared {
     local_addr: SocketAddr,
     identity: Arc<Identity>,
     suite_offered: Suite,
-    transport: Arc<TransportConfig>,
+    transport: Transports,
+    background_server: Option<Arc<ServerConfig>>,
     handshake_timeout: Duration,
     connections_max: usize,
     retry_above: usize,
@@ -90,12 +90,11 @@ impl Endpoint {
         options: EndpointOptions,
         service: Option<Arc<dyn Service>>,
     ) -> Result<Self, NetError> {
-        let runtime = Handle::try_current().map_err(NetError::NoRuntime)?;
+        let foreground = Handle::try_current().map_err(NetError::NoRuntime)?;
+        let runtimes = Runtimes::new(foreground, options.background.clone());
         options.check().map_err(NetError::Options)?;
         let serves = service.is_some();
-        let transport =
-            options.profile.transport(options.idle_timeout).map_err(NetError::Options)?;
-        let transport = Arc::new(transport);
+        let transport = Transports::new(&options).map_err(NetError::Options)?;
         let socket = socket::bind(&options)
             .map_err(|source| NetError::Bind { address: options.listen, source })?;
         let bind_error = |source| NetError::Bind { address: options.listen, source };
@@ -111,18 +110,22 @@ impl Endpoint {
             let token_key = TokenKey(identity.derive("holocompute net v1 address token key"));
             let mut config = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
             config
-                .transport_config(Arc::clone(&transport))
+                .transport_config(Arc::clone(transport.of(Urgency::Foreground)))
                 .max_incoming(options.connections_max)
                 .incoming_buffer_size(64 << 10)
                 .incoming_buffer_size_total(16 << 20);
             config
+        });
+        let background_server = server.clone().map(|mut config| {
+            config.transport_config(Arc::clone(transport.of(Urgency::Background)));
+            Arc::new(config)
         });
         let config = endpoint_config(&identity, options.profile.largest_mtu(), options.version)?;
         let quinn = quinn::Endpoint::new_with_abstract_socket(
             config,
             server,
             socket,
-            Arc::new(quinn::TokioRuntime),
+            Arc::new(Drivers(runtimes.clone())),
         )
         .map_err(bind_error)?;
         let shared = Arc::new(EndpointShared {
@@ -131,6 +134,7 @@ impl Endpoint {
             identity,
             suite_offered: options.suite_offered,
             transport,
+            background_server,
             handshake_timeout: options.handshake_timeout,
             connections_max: options.connections_max,
             retry_above: options.retry_above,
@@ -139,11 +143,11 @@ impl Endpoint {
             primitives: options.primitives,
             service: service.unwrap_or_else(|| Arc::new(NoService)),
             bulk_time_max: options.bulk_time_max,
-            tasks: Arc::new(Tasks::new(runtime)),
+            tasks: Arc::new(Tasks::new(runtimes)),
             open: Mutex::default(),
         });
         if serves {
-            shared.tasks.start(accept(Arc::clone(&shared)));
+            shared.tasks.start(Urgency::Foreground, accept(Arc::clone(&shared)));
         }
         Ok(Self { inner: Arc::new(Inner { shared }) })
     }
@@ -166,7 +170,32 @@ impl Endpoint {
         expected: Expected,
         deadline: Duration,
     ) -> Result<Connection, Failure> {
-        let dialling = self.inner.shared.dial(addr, expected);
+        self.connect_with(addr, expected, deadline, Urgency::Foreground).await
+    }
+
+    /// Dials a peer for what may wait: both ends drive the connection where they do background work, and it carries the
+    /// repair lane only.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::connect`].
+    pub async fn connect_in_background(
+        &self,
+        addr: SocketAddr,
+        expected: Expected,
+        deadline: Duration,
+    ) -> Result<Connection, Failure> {
+        self.connect_with(addr, expected, deadline, Urgency::Background).await
+    }
+
+    async fn connect_with(
+        &self,
+        addr: SocketAddr,
+        expected: Expected,
+        deadline: Duration,
+        urgency: Urgency,
+    ) -> Result<Connection, Failure> {
+        let dialling = self.inner.shared.dial(addr, expected, urgency);
         match tokio::time::timeout(deadline, dialling).await {
             Ok(dialled) => dialled.map_err(|failure| failure.context(addr)),
             Err(_elapsed) => Err(unreachable_at(addr, deadline)),
@@ -209,6 +238,7 @@ impl EndpointShared {
         self: &Arc<Self>,
         addr: SocketAddr,
         expected: Expected,
+        urgency: Urgency,
     ) -> Result<Connection, Failure> {
         let verdict = Verdict::default();
         let crypto = ClientHandshake {
@@ -219,10 +249,14 @@ impl EndpointShared {
             verdict: Arc::clone(&verdict),
         };
         let mut config = ClientConfig::new(Arc::new(crypto));
-        config.version(self.version).transport_config(Arc::clone(&self.transport));
+        config.version(self.version).transport_config(Arc::clone(self.transport.of(urgency)));
+        if urgency == Urgency::Background {
+            config.initial_dst_cid_provider(Arc::new(background_first_id));
+        }
         let refused =
             |error: &ConnectionError| verdict.lock().take().unwrap_or_else(|| dial_failure(error));
-        let connecting = self.quinn.connect_with(config, addr, "holo").map_err(|source| {
+        let connecting = making(urgency, || self.quinn.connect_with(config, addr, "holo"));
+        let connecting = connecting.map_err(|source| {
             Failure::new(ErrorCode::InvalidArgument, format!("it cannot be dialled: {source}"))
         })?;
         let quinn = connecting.await.map_err(|error| refused(&error))?;
@@ -240,7 +274,7 @@ impl EndpointShared {
                 |error| refused(&error),
             ));
         }
-        let connection = self.connection(quinn)?;
+        let connection = self.connection(quinn, urgency)?;
         self.admit(&connection)?;
         self.register(&connection)
             .inspect_err(|failure| connection.shared.close(failure.clone()))?;
@@ -266,7 +300,7 @@ impl EndpointShared {
         match decision {
             Decision::Accept => {
                 let slot = HandshakeSlot { shared: Arc::clone(self), address: address.ip() };
-                self.tasks.start(Arc::clone(self).greet(incoming, slot));
+                self.tasks.start(Urgency::Foreground, Arc::clone(self).greet(incoming, slot));
             }
             Decision::Retry => {
                 if let Err(error) = incoming.retry() {
@@ -317,9 +351,15 @@ impl EndpointShared {
     }
 
     async fn admit_incoming(self: &Arc<Self>, incoming: Incoming) -> Result<Connection, Failure> {
-        let connecting = incoming.accept().map_err(|error| failure_of(&error))?;
+        let urgency = Urgency::of_first_id(&incoming.orig_dst_cid());
+        let config = self.background_server.clone().filter(|_| urgency == Urgency::Background);
+        let connecting = making(urgency, || match config {
+            Some(config) => incoming.accept_with(config),
+            None => incoming.accept(),
+        });
+        let connecting = connecting.map_err(|error| failure_of(&error))?;
         let quinn = connecting.await.map_err(|error| failure_of(&error))?;
-        let connection = self.connection(quinn)?;
+        let connection = self.connection(quinn, urgency)?;
         self.admit(&connection)?;
         let ended = |_error| connection.shared.end_reason();
         let mut word = connection.shared.quinn.open_uni().await.map_err(ended)?;
@@ -336,7 +376,11 @@ impl EndpointShared {
             .inspect_err(|failure| connection.shared.close(failure.clone()))
     }
 
-    fn connection(&self, quinn: quinn::Connection) -> Result<Connection, Failure> {
+    fn connection(
+        &self,
+        quinn: quinn::Connection,
+        urgency: Urgency,
+    ) -> Result<Connection, Failure> {
         let facts = quinn
             .peer_identity()
             .and_then(|facts| facts.downcast::<PeerFacts>().ok())
@@ -348,6 +392,7 @@ impl EndpointShared {
             not_after: facts.not_after,
             address: quinn.remote_address(),
             suite: facts.suite,
+            background: urgency == Urgency::Background,
         };
         let ends_at = UnixMillis(facts.not_after.0.min(facts.own_not_after.0));
         Ok(Connection::new(quinn, peer, ends_at, Arc::clone(&self.tasks), self.bulk_time_max))
@@ -370,11 +415,12 @@ impl EndpointShared {
             number
         };
         let (this, shared) = (Arc::clone(self), Arc::clone(&connection.shared));
-        self.tasks.start(async move {
+        self.tasks.start(connection.shared.urgency(), async move {
             shared.watch().await;
             this.open.lock().connections.remove(&number);
         });
-        self.tasks.start(serve(Arc::clone(&connection.shared), Arc::clone(&self.service)));
+        let serving = serve(Arc::clone(&connection.shared), Arc::clone(&self.service));
+        self.tasks.start(connection.shared.urgency(), serving);
         Ok(())
     }
 }

@@ -55,11 +55,13 @@
 //!
 //! What messages mean (`holo-core`), who may do what (`holo-node`'s services), which node to ask (`holo-client`).
 
+mod alarm;
 mod bulk;
 mod certificate;
 mod clock;
 mod close;
 mod connection;
+mod drivers;
 mod endpoint;
 mod frame;
 mod handshake;

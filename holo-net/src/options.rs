@@ -7,7 +7,9 @@ use std::time::Duration;
 use holo_core::{ErrorCode, Failure, PublicKey, Role, limits};
 use quinn::congestion::CubicConfig;
 use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use tokio::runtime::Handle;
 
+use crate::drivers::Urgency;
 use crate::handshake::{Primitives, QUIC_VERSION, production};
 use crate::{Identity, Suite};
 
@@ -54,6 +56,9 @@ pub struct EndpointOptions {
     pub handshakes_per_address_max: usize,
     /// Bytes of each of the socket's two buffers to ask the system for.
     pub socket_buffer_bytes: usize,
+    /// Where background connections are driven, and the requests on them served: a runtime with its I/O and time enabled.
+    /// `None`: where all others are.
+    pub background: Option<Handle>,
     pub(crate) version: u32,
     pub(crate) primitives: Primitives,
     pub(crate) loss: Option<crate::socket::Loss>,
@@ -75,6 +80,7 @@ impl EndpointOptions {
             retry_above: 64,
             handshakes_per_address_max: 256,
             socket_buffer_bytes: 4 << 20,
+            background: None,
             version: QUIC_VERSION,
             primitives: production,
             loss: None,
@@ -121,6 +127,27 @@ impl EndpointOptions {
     }
 }
 
+/// What QUIC is told of a connection, by what it is for.
+#[derive(Clone)]
+pub(crate) struct Transports {
+    foreground: Arc<TransportConfig>,
+    background: Arc<TransportConfig>,
+}
+
+impl Transports {
+    pub(crate) fn new(options: &EndpointOptions) -> Result<Self, Failure> {
+        let of = |urgency| options.profile.transport(options.idle_timeout, urgency).map(Arc::new);
+        Ok(Self { foreground: of(Urgency::Foreground)?, background: of(Urgency::Background)? })
+    }
+
+    pub(crate) fn of(&self, urgency: Urgency) -> &Arc<TransportConfig> {
+        match urgency {
+            Urgency::Foreground => &self.foreground,
+            Urgency::Background => &self.background,
+        }
+    }
+}
+
 impl Profile {
     /// Bytes of a packet at the start.
     pub(crate) fn initial_mtu(self) -> u16 {
@@ -147,7 +174,13 @@ impl Profile {
         }
     }
 
-    pub(crate) fn transport(self, idle_timeout: Duration) -> Result<TransportConfig, Failure> {
+    pub(crate) fn transport(
+        self,
+        idle_timeout: Duration,
+        urgency: Urgency,
+    ) -> Result<TransportConfig, Failure> {
+        // One for background work goes when there is none.
+        let keep_alive = (urgency == Urgency::Foreground).then_some(idle_timeout / 3);
         let idle = IdleTimeout::try_from(idle_timeout).map_err(|source| {
             Failure::new(ErrorCode::ConfigInvalid, format!("idle timeout: {source}"))
         })?;
@@ -165,7 +198,7 @@ impl Profile {
         let mut transport = TransportConfig::default();
         transport
             .max_idle_timeout(Some(idle))
-            .keep_alive_interval(Some(idle_timeout / 3))
+            .keep_alive_interval(keep_alive)
             .initial_mtu(self.initial_mtu())
             .mtu_discovery_config(Some(discovery))
             .congestion_controller_factory(Arc::new(congestion))

@@ -168,6 +168,7 @@ impl Multiplexed {
                 "a multiplexed stream carries small requests only",
             ));
         }
+        self.shared.check_kind(header.kind)?;
         if !self.has_priority {
             set_priority(&self.send, header.lane, StreamKind::Multiplexed);
             self.has_priority = true;
@@ -256,6 +257,7 @@ async fn serve_bulk(
     if header.reply || header.failure {
         return Err(Failure::new(ErrorCode::Malformed, "a stream opens with an answer"));
     }
+    shared.check_kind(header.kind)?;
     set_priority(&send, header.lane, StreamKind::Bulk);
     let deadline = begun
         + wait_of(&header).map_or(shared.bulk_time_max, |wait| wait.min(shared.bulk_time_max));

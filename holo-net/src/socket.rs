@@ -1,15 +1,17 @@
-//! The UDP socket: its buffers, and batches that the kernel takes.
+//! The UDP socket: its buffers, batches that the kernel takes, and no more wake-ups than there is to do.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
-use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn::{AsyncUdpSocket, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::options::EndpointOptions;
 
@@ -37,31 +39,97 @@ pub(crate) fn bind(options: &EndpointOptions) -> io::Result<Arc<dyn AsyncUdpSock
         );
     }
     socket.bind(&options.listen.into())?;
-    let inner = TokioRuntime.wrap_udp_socket(socket.into())?;
+    socket.set_nonblocking(true)?;
+    let socket = UdpSocket::from(socket);
+    let state = UdpSocketState::new((&socket).into())?;
     let segments_max = (BATCH_BYTES_MAX / usize::from(options.profile.initial_mtu())).max(1);
-    Ok(Arc::new(BatchedSocket { inner, segments_max, loss: options.loss.clone() }))
+    let socket = watch(socket, Interest::READABLE)?;
+    Ok(Arc::new(BatchedSocket {
+        socket,
+        state,
+        segments_max,
+        loss: options.loss.clone(),
+        is_full: AtomicBool::new(false),
+    }))
+}
+
+/// Has the runtime told of nothing else than `interest`.
+#[expect(
+    deprecated,
+    reason = "asks too little of types that may show another descriptor each time; a socket owns its one"
+)]
+fn watch(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+    AsyncFd::with_interest(socket, interest)
 }
 
 /// Keeps every batch within what the kernel takes.
 ///
 /// quinn makes batches of ten datagrams whatever their size; one beyond 65,507 bytes fails with EMSGSIZE, which
 /// quinn-udp takes for success: to the connection it is loss, and large packets seem to fall into a black hole.
+///
+/// The runtime is told of datagrams that came and not of room to send: there is always some but for moments, and the
+/// kernel would wake us for every datagram that has left.
 #[derive(Debug)]
 struct BatchedSocket {
-    inner: Arc<dyn AsyncUdpSocket>,
+    socket: AsyncFd<UdpSocket>,
+    state: UdpSocketState,
     segments_max: usize,
     loss: Option<Loss>,
+    /// There was no room when something was last sent.
+    is_full: AtomicBool,
+}
+
+impl BatchedSocket {
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let sent = self.state.send(self.socket.get_ref().into(), transmit);
+        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.is_full.store(true, Ordering::SeqCst);
+        }
+        sent
+    }
+}
+
+/// Waits for room to send, once there was none.
+#[derive(Debug)]
+struct Room {
+    socket: Arc<BatchedSocket>,
+    /// The same socket under a number of its own, while it is waited for.
+    waiting: Option<AsyncFd<UdpSocket>>,
+}
+
+impl UdpPoller for Room {
+    fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waiting = match self.waiting.take() {
+            Some(waiting) => waiting,
+            // Asked before every datagram.
+            None if !self.socket.is_full.load(Ordering::SeqCst) => return Poll::Ready(Ok(())),
+            None => {
+                let socket = self.socket.socket.get_ref().try_clone()?;
+                watch(socket, Interest::WRITABLE)?
+            }
+        };
+        match waiting.poll_write_ready(context) {
+            Poll::Ready(ready) => {
+                self.socket.is_full.store(false, Ordering::SeqCst);
+                Poll::Ready(ready.map(drop))
+            }
+            Poll::Pending => {
+                self.waiting = Some(waiting);
+                Poll::Pending
+            }
+        }
+    }
 }
 
 impl AsyncUdpSocket for BatchedSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.inner).create_io_poller()
+        Box::pin(Room { socket: self, waiting: None })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         if self.loss.is_none() && transmit.contents.len() <= BATCH_BYTES_MAX {
-            return self.inner.try_send(transmit);
+            return self.send(transmit);
         }
         // The packet size has grown since the batch's length was chosen.
         let part = if self.loss.is_some() {
@@ -74,7 +142,7 @@ impl AsyncUdpSocket for BatchedSocket {
                 continue;
             }
             let segment_size = (contents.len() > segment).then_some(segment);
-            let sent = self.inner.try_send(&Transmit {
+            let sent = self.send(&Transmit {
                 destination: transmit.destination,
                 ecn: transmit.ecn,
                 contents,
@@ -99,23 +167,34 @@ impl AsyncUdpSocket for BatchedSocket {
         bufs: &mut [io::IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.inner.poll_recv(cx, bufs, meta)
+        loop {
+            let mut guard = ready!(self.socket.poll_read_ready(cx))?;
+            let received =
+                guard.try_io(|socket| self.state.recv(socket.get_ref().into(), bufs, meta));
+            let Ok(received) = received else { continue };
+            if cfg!(target_os = "linux") && received.as_ref().is_ok_and(|count| *count < bufs.len())
+            {
+                // The kernel had no more; it says so when it has. Asking again would cost as much as receiving.
+                guard.clear_ready();
+            }
+            return Poll::Ready(received);
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+        self.socket.get_ref().local_addr()
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.inner.max_transmit_segments().min(self.segments_max)
+        self.state.max_gso_segments().min(self.segments_max)
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.inner.max_receive_segments()
+        self.state.gro_segments()
     }
 
     fn may_fragment(&self) -> bool {
-        self.inner.may_fragment()
+        self.state.may_fragment()
     }
 }
 

@@ -4,26 +4,27 @@ use std::future::Future;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-/// A set of tasks on the runtime that it was made in.
+use crate::drivers::{Runtimes, Urgency};
+
+/// A set of tasks on the endpoint's runtimes.
 #[derive(Debug)]
 pub(crate) struct Tasks {
-    runtime: Handle,
+    runtimes: Runtimes,
     /// `None` once closing has begun.
     running: Mutex<Option<JoinSet<()>>>,
 }
 
 impl Tasks {
-    pub(crate) fn new(runtime: Handle) -> Self {
-        Self { runtime, running: Mutex::new(Some(JoinSet::new())) }
+    pub(crate) fn new(runtimes: Runtimes) -> Self {
+        Self { runtimes, running: Mutex::new(Some(JoinSet::new())) }
     }
 
     /// Starts a task; after closing has begun, drops it.
-    pub(crate) fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn start(&self, urgency: Urgency, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(running) = self.running.lock().as_mut() {
-            running.spawn_on(task, &self.runtime);
+            running.spawn_on(task, self.runtimes.of(urgency));
             // Finished tasks stay in the set until somebody takes them out.
             while running.try_join_next().is_some() {}
         }

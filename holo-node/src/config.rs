@@ -368,9 +368,15 @@ pub(crate) fn holo_variables() -> BTreeMap<String, String> {
 }
 
 fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let short: String = name.chars().take(32).collect();
-    if short.is_empty() { "node".to_owned() } else { short }
+    named_after(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// A node's name from a machine's, which may be anything.
+fn named_after(machine: &str) -> String {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let letters = machine.chars().map(|letter| if fits(letter) { letter } else { '-' });
+    let name: String = letters.skip_while(|letter| "-_.".contains(*letter)).take(32).collect();
+    if name.is_empty() { "node".to_owned() } else { name }
 }
 
 fn cores() -> usize {

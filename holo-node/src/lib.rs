@@ -22,6 +22,7 @@
 //!
 //! What decides lives in `holo-core`; commands and output in `holo-cli`.
 
+mod background;
 mod bytes_text;
 mod clock;
 mod compute;

@@ -3,6 +3,8 @@
 //! Of every pair, the member with the lower number dials and keeps dialing until it is answered. The other one waits a
 //! moment and then dials, too: after its own restart the lower one may not have noticed yet, and where packets pass in
 //! one direction only, it never will. Whatever connection is there is used, whoever dialled it.
+//!
+//! Beside that link, whoever copies groups from a member dials it once more for that alone.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +15,7 @@ use holo_core::replication::NodeNumber;
 use holo_core::{ErrorCode, Failure, PublicKey, Role};
 use holo_net::{Connection, Endpoint, Expected};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::home::KnownMember;
@@ -29,6 +31,9 @@ const PATIENCE: Duration = Duration::from_millis(400);
 const ADOPTION: Duration = Duration::from_secs(2);
 const ADOPTION_STEP: Duration = Duration::from_millis(2);
 
+/// Copies that go over the link before a connection of their own is dialled again.
+const LINK_TAKEN_MAX: u32 = 32;
+
 /// How long a link to a member that is none any more stays open: it may just be hearing that it is none.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What a node is refused with that has left the cluster of its own will. One that was put out is denied.
@@ -40,6 +45,8 @@ pub(crate) struct Links {
     endpoint: Mutex<Option<Endpoint>>,
     peers: RwLock<BTreeMap<NodeNumber, Peer>>,
     opened: Notify,
+    /// For what may wait, by member; made when first asked for.
+    background: Mutex<BTreeMap<NodeNumber, Arc<AsyncMutex<Background>>>>,
     /// Told when a member says that this node is none.
     refused: OnceLock<Refused>,
     tasks: Mutex<JoinSet<()>>,
@@ -47,6 +54,23 @@ pub(crate) struct Links {
 
 /// Takes the number of a member that refuses this node for good, and its word for it.
 type Refused = Box<dyn Fn(NodeNumber, Failure) + Send + Sync>;
+
+/// The connection to a member for what may wait.
+#[derive(Debug, Default)]
+struct Background {
+    open: Option<Connection>,
+    /// How often it was taken.
+    taken: u32,
+}
+
+impl Background {
+    /// The connection, unless it has ended, or is the link and was taken in the place of another one often enough.
+    fn take(&mut self) -> Option<Connection> {
+        let open = self.open.as_ref().filter(|open| !open.is_closed())?;
+        self.taken = self.taken.saturating_add(1);
+        (open.peer().background || self.taken <= LINK_TAKEN_MAX).then(|| open.clone())
+    }
+}
 
 #[derive(Debug)]
 struct Peer {
@@ -85,14 +109,13 @@ impl Links {
         peers.retain(|number, peer| {
             let stays =
                 members.iter().any(|member| member.number == *number && member.key == peer.key);
-            if !stays && let Some(open) = peer.end() {
-                self.spawn(async move {
-                    pause_for(FAREWELL).await;
-                    open.close(ErrorCode::Denied, "this node is no member any more");
-                });
+            if !stays {
+                peer.end();
+                self.spawn(Arc::clone(self).see_off(peer.key));
             }
             stays
         });
+        self.background.lock().retain(|number, _| peers.contains_key(number));
         for member in members.iter().filter(|member| member.number != me) {
             let known = peers.get(&member.number).is_some_and(|peer| peer.keeper.is_some());
             let peer = peers.entry(member.number).or_insert_with(|| Peer::new(member));
@@ -110,6 +133,7 @@ impl Links {
         self.tasks.lock().abort_all();
         *self.endpoint.lock() = None;
         self.peers.write().clear();
+        self.background.lock().clear();
     }
 
     /// The open link to a member.
@@ -134,6 +158,35 @@ impl Links {
             Failure::new(ErrorCode::Unreachable, format!("{place} does not answer"))
                 .retry_after_ms(500)
         })
+    }
+
+    /// A connection to a member for what may wait, dialled if there is none. Where it cannot be dialled, the link takes
+    /// its place for a while: packets may pass only on the one that the member has dialled, or the member was busy.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::Unreachable`].
+    pub(crate) async fn background(&self, number: NodeNumber) -> Result<Connection, Failure> {
+        let place = Arc::clone(self.background.lock().entry(number).or_default());
+        // Whoever comes meanwhile waits for the same dial.
+        let mut background = place.lock().await;
+        if let Some(open) = background.take() {
+            return Ok(open);
+        }
+        let link = self.needed(number)?;
+        let Some(target) = self.target(number).await else { return Ok(link) };
+        let dialled = match target {
+            Ok(to) => {
+                to.endpoint.connect_in_background(to.address, to.expected, DIAL_DEADLINE).await
+            }
+            Err(failure) => Err(failure),
+        };
+        let connection = dialled.unwrap_or_else(|failure| {
+            tracing::debug!(member = %number, code = %failure.code, "no connection for background work: it goes over the link");
+            link
+        });
+        *background = Background { open: Some(connection.clone()), taken: 0 };
+        Ok(connection)
     }
 
     /// The member behind a key, as far as the links know.
@@ -168,6 +221,7 @@ impl Links {
         let open = endpoint.connections().into_iter().rev();
         let newest = open
             .filter(|link| link.peer().key == key && link.peer().role == Role::Node)
+            .filter(|link| !link.peer().background)
             .find(|link| !link.is_closed());
         newest.is_some_and(|link| self.put(number, link))
     }
@@ -182,6 +236,20 @@ impl Links {
         peer.changed.notify_waiters();
         self.opened.notify_waiters();
         true
+    }
+
+    /// Closes all connections to one that is no member any more, for whatever they were.
+    async fn see_off(self: Arc<Self>, key: PublicKey) {
+        pause_for(FAREWELL).await;
+        if self.number_of(key).is_some() {
+            // It has come back meanwhile.
+            return;
+        }
+        let endpoint = self.endpoint.lock().clone();
+        let open = endpoint.iter().flat_map(Endpoint::connections);
+        for connection in open.filter(|open| open.peer().key == key) {
+            connection.close(ErrorCode::Denied, "this node is no member any more");
+        }
     }
 
     /// Keeps a link to one member for as long as it is polled.
@@ -248,18 +316,23 @@ impl Links {
 
     /// Dials a member once; `None` when it is none any more.
     async fn dial(&self, number: NodeNumber) -> Option<Result<Connection, Failure>> {
+        Some(match self.target(number).await? {
+            Ok(to) => to.endpoint.connect(to.address, to.expected, DIAL_DEADLINE).await,
+            Err(failure) => Err(failure),
+        })
+    }
+
+    /// Where to dial a member; `None` when it is none any more.
+    async fn target(&self, number: NodeNumber) -> Option<Result<Target, Failure>> {
         let (key, address) = {
             let peers = self.peers.read();
             let peer = peers.get(&number)?;
             (peer.key, peer.address.clone())
         };
         let endpoint = self.endpoint.lock().clone()?;
-        let place = match resolve(&address).await {
-            Ok(place) => place,
-            Err(failure) => return Some(Err(failure)),
-        };
         let expected = Expected { key: Some(key), role: Role::Node };
-        Some(endpoint.connect(place, expected, DIAL_DEADLINE).await)
+        let address = resolve(&address).await;
+        Some(address.map(|address| Target { endpoint, address, expected }))
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
@@ -267,6 +340,13 @@ impl Links {
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task)
     }
+}
+
+/// Where to dial a member, and whom to expect there.
+struct Target {
+    endpoint: Endpoint,
+    address: SocketAddr,
+    expected: Expected,
 }
 
 impl Peer {
@@ -281,12 +361,12 @@ impl Peer {
         }
     }
 
-    /// Keeps no link any more; gives the one that is open.
-    fn end(&mut self) -> Option<Connection> {
+    /// Keeps no link any more.
+    fn end(&mut self) {
         if let Some(keeper) = self.keeper.take() {
             keeper.abort();
         }
-        self.open.take()
+        self.open = None;
     }
 }
 

@@ -12,8 +12,10 @@ use holo_core::{ErrorCode, Failure, NodeId, Role};
 use holo_gpu::GpuWorker;
 use holo_net::{Endpoint, EndpointOptions, Identity};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::background::Background;
 use crate::clock::Clock;
 use crate::compute::Compute;
 use crate::config::Config;
@@ -47,6 +49,8 @@ const IDLE_BYTES_KEPT: u64 = 64 << 20;
 pub struct Node {
     endpoint: Endpoint,
     service: Arc<NodeService>,
+    /// Outlives what runs on it.
+    _background: Background,
     /// Dropped, and so ended, with the node.
     tasks: JoinSet<()>,
 }
@@ -75,6 +79,8 @@ impl Node {
         options.suites_accepted.clone_from(&config.suites);
         options.suite_offered = config.suites.first().copied().unwrap_or(options.suite_offered);
         options.profile = config.profile;
+        let background = Background::start()?;
+        options.background = Some(background.handle().clone());
         let (memory_bytes, workers) = (config.memory_bytes, config.workers);
         let control = Control::new(me, config, clock.clone())?;
         control.open().await?;
@@ -102,9 +108,9 @@ impl Node {
         control.start(endpoint.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(keep_trim(Arc::downgrade(&service)));
-        tasks.spawn(begin_data(Arc::clone(&service), memory_bytes));
+        tasks.spawn(begin_data(Arc::clone(&service), memory_bytes, background.handle().clone()));
         tracing::info!(name = %service.name, node = %me.short(), address = %endpoint.local_addr(), "node answers");
-        Ok(Self { endpoint, service, tasks })
+        Ok(Self { endpoint, service, _background: background, tasks })
     }
 
     /// Where it listens.
@@ -231,8 +237,8 @@ async fn await_predecessor(config: &Config, clock: &Clock) {
 }
 
 /// Starts the data plane when this process knows who it is, and then keeps what is on disk.
-async fn begin_data(service: Arc<NodeService>, memory_bytes: u64) {
-    match try_begin_data(&service, memory_bytes).await {
+async fn begin_data(service: Arc<NodeService>, memory_bytes: u64, background: Handle) {
+    match try_begin_data(&service, memory_bytes, background).await {
         Ok(Some(me)) => {
             let Some(data) = service.data.get().cloned() else { return };
             let control = Arc::clone(&service.control);
@@ -248,6 +254,7 @@ async fn begin_data(service: Arc<NodeService>, memory_bytes: u64) {
 async fn try_begin_data(
     service: &Arc<NodeService>,
     memory_bytes: u64,
+    background: Handle,
 ) -> Result<Option<ReplicaId>, Failure> {
     let control = &service.control;
     let Some((me, view)) = control.registered().await else { return Ok(None) };
@@ -260,6 +267,7 @@ async fn try_begin_data(
         arrays,
         Arc::clone(control) as Arc<_>,
         service.clock.clone(),
+        background,
     )?;
     if service.data.set(Arc::clone(&data)).is_err() {
         return Err(Failure::new(ErrorCode::Internal, "there is a data plane already"));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use holo_core::catalog::Intake;
 use holo_core::placement::ClusterView;
 use holo_core::replication::{ConfigClaim, GroupId, NodeNumber, Proposal, ReplicaId};
-use holo_core::{ArrayDescriptor, ArrayId, Epoch, Policy, PublicKey};
-use holo_net::Connection;
+use holo_core::{ArrayDescriptor, ArrayId, Epoch, Failure, Policy, PublicKey};
+use holo_net::{BoxFuture, Connection};
 
 /// What the data plane asks of the control plane. Nothing here blocks.
 pub(crate) trait ControlPort: fmt::Debug + Send + Sync {
@@ -17,8 +17,12 @@ pub(crate) trait ControlPort: fmt::Debug + Send + Sync {
     fn propose(&self, proposal: Proposal);
     /// Fetches the config of a group if the catalog has one above `above`; it comes back as news.
     fn ask_config(&self, group: GroupId, above: Epoch);
+    /// This node is about to beat its peers: what else is due soon had better go along than wake everybody again.
+    fn go_along(&self);
     /// The open link to a node.
     fn link(&self, node: NodeNumber) -> Option<Connection>;
+    /// A connection to a node for what may wait, dialled if there is none; the link where it cannot be dialled.
+    fn background_link(&self, node: NodeNumber) -> BoxFuture<Result<Connection, Failure>>;
     /// The member behind a key that a handshake has proven.
     fn node_of(&self, key: PublicKey) -> Option<NodeNumber>;
 }

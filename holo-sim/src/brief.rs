@@ -79,6 +79,9 @@ impl fmt::Display for Said<'_> {
             Message::Release(it) => write!(f, "releases {} up to e{}", it.group, it.up_to.0),
             Message::Beat(it) => {
                 write!(f, "beat sent {}, knows set {}", it.sent_at.0, it.known_set.0)?;
+                if let Some(answered) = it.answered {
+                    write!(f, ", had the answer to {}", answered.0)?;
+                }
                 for news in &it.commits {
                     write!(f, ", {} e{} commit {}", news.group, news.epoch.0, news.commit.0)?;
                 }

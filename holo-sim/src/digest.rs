@@ -49,6 +49,11 @@ fn of_packet(packet: &Packet) -> u64 {
                 Bulk::WantSnapshot(id) => mix(id.0 ^ 3),
                 Bulk::Piece { snapshot, index, .. } => mix(snapshot.0 ^ 4) ^ *index as u64,
                 Bulk::NoSnapshot(id) => mix(id.0 ^ 5),
+                Bulk::WantIndex(id) => mix(id.0 ^ 17),
+                Bulk::Index { snapshot, .. } => mix(snapshot.0 ^ 18),
+                Bulk::WantPieces { snapshot, missing } => {
+                    mix(snapshot.0 ^ 19) ^ u64::from(*missing)
+                }
             };
             mix(number ^ *group as u64)
         }

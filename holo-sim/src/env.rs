@@ -10,7 +10,7 @@ use crate::packet::{Event, Packet};
 use crate::proof::KeyedProof;
 use crate::queue::{Queue, Time};
 use crate::rng::Rng;
-use crate::scenario::{RESIDUE, Residue, Scenario};
+use crate::scenario::{RESIDUE, Scenario};
 use crate::trace::Trace;
 use crate::watch::Watch;
 
@@ -131,12 +131,11 @@ impl Env {
 
     /// How long after the faults the last thing goes well again.
     pub(crate) fn residue_lasts(&self) -> Time {
-        let Residue { late_news, lame } = self.scenario.residue;
-        if late_news.is_some() || lame.is_some() { RESIDUE } else { 0 }
+        if self.scenario.residue.is_any() { RESIDUE } else { 0 }
     }
 
     /// Whether all goes well by now.
-    fn is_well(&self) -> bool {
+    pub(crate) fn is_well(&self) -> bool {
         self.healed && self.now >= self.scenario.heal_at + self.residue_lasts()
     }
 
@@ -149,6 +148,12 @@ impl Env {
     /// Whether machines on one node only answer those on another.
     pub(crate) fn is_lame(&self, from: usize, to: usize) -> bool {
         self.scenario.residue.lame == Some((from, to)) && self.healed && !self.is_well()
+    }
+
+    /// Whether nothing that the catalog says reaches a node, though faults are over. A driver asks for a word of the catalog
+    /// before it proposes: what a node that hears nothing takes for silence is none.
+    pub(crate) fn is_unanswered(&self, node: usize) -> bool {
+        self.healed && self.network.is_cut(End::Catalog, End::Node(node))
     }
 
     /// Remembers a message for forgers.

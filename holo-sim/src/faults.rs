@@ -4,9 +4,9 @@ use holo_core::replication::{ReplicaId, SessionId};
 
 use crate::env::{node_index, node_number};
 use crate::forger;
-use crate::network::{End, MILLISECOND};
+use crate::network::{End, MILLISECOND, NODES_MAX};
 use crate::packet::Event;
-use crate::scenario::{Fault, Flavor};
+use crate::scenario::{Deaf, Fault, Flavor, Hears};
 use crate::world::{Buried, Forever, World};
 
 /// Nodes that may be down at once.
@@ -76,8 +76,13 @@ impl World {
         let faults = &self.env.scenario.faults;
         let ((low, high), forever) = (faults.away, faults.forever_per_mille);
         let forever = self.rng.chance(forever);
-        self.env
-            .say(|| format!("node {} crashes{}", node + 1, if forever { " for good" } else { "" }));
+        let stops = self.stops.chance(self.env.scenario.stops_per_mille);
+        if stops {
+            self.nodes[node].keep_pages(&self.env);
+        }
+        let how = if stops { "stops" } else { "crashes" };
+        let until = if forever { " for good" } else { "" };
+        self.env.say(|| format!("node {} {how}{until}", node + 1));
         self.end(node);
         self.down[node] = Some(Forever(forever));
         if !forever {
@@ -240,6 +245,23 @@ impl World {
             }
             self.env.network.cut_both(End::Node(*node), End::Catalog);
         }
+    }
+
+    /// What stays wrong with one node's hearing.
+    pub(crate) fn leave_one_deaf(&mut self) {
+        let Some(Deaf { node, hears }) = self.env.scenario.residue.deaf else { return };
+        let network = &mut self.env.network;
+        let to = End::Node(node);
+        for other in (0..NODES_MAX).filter(|other| *other != node) {
+            if !matches!(hears, Hears::AllBut(unheard) if unheard != other) {
+                network.cut(End::Node(other), to);
+            }
+        }
+        if hears == Hears::Nothing {
+            network.cut(End::Catalog, to);
+            (0..self.clients.len()).for_each(|client| network.cut(End::Client(client), to));
+        }
+        self.env.say(|| format!("node {} is deaf: it hears {hears:?}", node + 1));
     }
 
     fn expire(&mut self) {

@@ -22,17 +22,20 @@ pub enum Plant {
     WriteWhileReopening,
     /// The catalog's: sessions go on after a close.
     SessionsOutliveClose,
+    /// A driver's: the pages that an earlier life kept are taken for those of the snapshot.
+    TrustKeptPages,
 }
 
 impl Plant {
     /// The bugs outside the machine, with what is wrong.
-    const SURROUNDINGS: [(Self, &str); 6] = [
+    const SURROUNDINGS: [(Self, &str); 7] = [
         (Self::ReadWithoutSecondLook, "driver looks at the read gate only before the copy"),
         (Self::HoldBeforeSync, "a close counts on a file that is not synced"),
         (Self::ReuseOlderHold, "a close counts on what was written for an earlier one"),
         (Self::WriteWhileClosing, "writes taken while the cluster stops"),
         (Self::WriteWhileReopening, "writes taken before a reopened group has its copies"),
         (Self::SessionsOutliveClose, "sessions go on after a close"),
+        (Self::TrustKeptPages, "pages of an earlier life are taken without comparing them"),
     ];
 
     /// Every planted bug.

@@ -13,6 +13,7 @@ use crate::network::{End, MILLISECOND};
 use crate::packet::{FromCatalog, Job, Packet, ToCatalog};
 use crate::queue::Time;
 use crate::rng::Rng;
+use crate::store::Kept;
 
 /// A machine that runs a process of ours, or does not.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Node {
     boot: u64,
     state: State,
     disk: Disk,
+    /// What its lives have kept for later ones.
+    kept: Kept,
     /// Until when it stands still.
     pub(crate) paused_until: Time,
     /// Until when it has no room for staged bytes.
@@ -43,7 +46,31 @@ impl Node {
     /// A node that is switched off.
     pub(crate) fn new(index: usize, clock: NodeClock) -> Self {
         let disk = Disk::default();
-        Self { index, clock, boot: 0, state: State::Off, disk, paused_until: 0, full_until: 0 }
+        let kept = Kept::default();
+        Self {
+            index,
+            clock,
+            boot: 0,
+            state: State::Off,
+            disk,
+            kept,
+            paused_until: 0,
+            full_until: 0,
+        }
+    }
+
+    /// Its process is told to stop: before it ends it writes down the pages that it has.
+    pub(crate) fn keep_pages(&mut self, env: &Env) {
+        let State::Living(life) = &self.state else { return };
+        let mut kept = self.kept.as_ref().clone();
+        kept.resize(env.groups.len(), None);
+        for (group, slot) in kept.iter_mut().enumerate() {
+            let place = life.host().place_for_testing_only(env.groups[group]);
+            if place.is_some_and(|(has_base, ..)| has_base) {
+                *slot = Some(life.store(group).values.clone());
+            }
+        }
+        self.kept = Arc::new(kept);
     }
 
     /// The replica that it is now.
@@ -109,7 +136,8 @@ impl Node {
             Arc::new(env.proofs),
             env.plant.machine(),
         );
-        self.state = State::Living(Box::new(Life::new(env, self.index, self.clock, host)));
+        self.state =
+            State::Living(Box::new(Life::new(env, self.index, self.clock, host, &self.kept)));
     }
 
     /// Asks the catalog for news or for an incarnation.

@@ -180,6 +180,22 @@ pub(crate) enum Bulk {
     WantPayload(PayloadId),
     /// Send me a snapshot.
     WantSnapshot(SnapshotId),
+    /// Send me the digests of a snapshot's elements.
+    WantIndex(SnapshotId),
+    /// The digests of a snapshot's elements.
+    Index {
+        /// Of which snapshot.
+        snapshot: SnapshotId,
+        /// In the order of the elements.
+        digests: Vec<u64>,
+    },
+    /// Send me some elements of a snapshot.
+    WantPieces {
+        /// Of which snapshot.
+        snapshot: SnapshotId,
+        /// Which elements, as bits.
+        missing: u32,
+    },
     /// One element of a snapshot.
     Piece {
         /// Of which snapshot.

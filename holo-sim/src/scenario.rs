@@ -46,6 +46,8 @@ pub(crate) struct Scenario {
     pub(crate) catalog: CatalogHabits,
     /// When the faults end.
     pub(crate) heal_at: Time,
+    /// Of 1000 processes that end, how many were told to, and keep their pages for the next life of their node.
+    pub(crate) stops_per_mille: u32,
     /// What stays wrong for a while after that.
     pub(crate) residue: Residue,
     /// When the operator stops the whole cluster, in the runs in which that happens.
@@ -91,6 +93,28 @@ pub(crate) struct Residue {
     pub(crate) late_news: Option<(usize, Time)>,
     /// From which node to which other one machines only answer: the one has lost its link to the other and not noticed.
     pub(crate) lame: Option<(usize, usize)>,
+    /// A node that everybody hears, and that does not hear everybody.
+    pub(crate) deaf: Option<Deaf>,
+}
+
+/// A node whose links carry what it says, and not all bring it something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deaf {
+    /// Which.
+    pub(crate) node: usize,
+    /// What it still hears.
+    pub(crate) hears: Hears,
+}
+
+/// What a deaf node still hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hears {
+    /// Nothing at all.
+    Nothing,
+    /// The catalog and clients.
+    NoNode,
+    /// Everybody but one other node.
+    AllBut(usize),
 }
 
 /// How long after the faults the last thing goes well again.
@@ -105,15 +129,28 @@ impl Residue {
         Self {
             late_news: rng.chance(200).then_some((first, lag)),
             lame: rng.chance(120).then_some((first, second)),
+            deaf: rng.chance(50).then(|| {
+                let hears = rng.pick(&[Hears::Nothing, Hears::NoNode, Hears::AllBut(first)]);
+                Deaf { node: second, hears }
+            }),
         }
+    }
+
+    /// Whether anything stays wrong.
+    pub(crate) fn is_any(&self) -> bool {
+        self.late_news.is_some() || self.lame.is_some() || self.deaf.is_some()
     }
 
     /// By how much it may delay the first read after the faults.
     pub(crate) fn delay(&self, constants: &Constants) -> Time {
-        let late = self.late_news.map_or(0, |(_, lag)| lag);
+        // Whoever takes a deaf node's place hears late of what it takes, and late that it has.
+        let times = 1 + u64::from(self.deaf.is_some());
+        let late = self.late_news.map_or(0, |(_, lag)| times * lag);
         // A member that promises nothing is let go after that long, be it heard or not, and perhaps once more elsewhere.
         let lame = self.lame.map_or(0, |_| 2 * (constants.stall() + constants.take_over));
-        late + lame
+        // Its silence, or that of its hearing, has to be noticed, and perhaps once more elsewhere.
+        let deaf = self.deaf.map_or(0, |_| constants.take_over + constants.evict);
+        late + lame + deaf
     }
 }
 
@@ -329,6 +366,7 @@ impl Scenario {
                 down_after: rng.pick(&[800, 1_500, 3_000]) * MILLISECOND,
             },
             heal_at: rng.between(2_500, 5_000) * MILLISECOND,
+            stops_per_mille: 0,
             residue: Residue::draw(residue, members),
             closing: Closing::draw(residue, members),
         };

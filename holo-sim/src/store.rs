@@ -75,6 +75,19 @@ pub(crate) struct Fetch {
     pub(crate) pieces: Vec<Option<u64>>,
     /// How often it was asked for.
     pub(crate) tries: u32,
+    /// What an earlier life has kept is yet to be compared with it.
+    pub(crate) compares: bool,
+}
+
+/// What a life that was told to stop leaves behind for the next one: by group, its elements. Nobody relies on it.
+pub(crate) type Kept = Arc<Vec<Option<Vec<u64>>>>;
+
+impl Fetch {
+    /// The elements that have not come, as bits.
+    pub(crate) fn missing(&self) -> u32 {
+        let missing = self.pieces.iter().enumerate().filter(|(_, piece)| piece.is_none());
+        missing.fold(0, |bits, (index, _)| bits | 1 << index)
+    }
 }
 
 /// What applying did.
@@ -97,7 +110,7 @@ impl Store {
             queue: VecDeque::new(),
             is_blocked: false,
             filling: 0,
-            gate: ReadGate { epoch: Epoch(0), until: None },
+            gate: ReadGate::closed(Epoch(0)),
             role: Role::Empty,
             staged: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -161,6 +174,11 @@ impl Store {
     pub(crate) fn digest(&self) -> u64 {
         digest(&self.values)
     }
+}
+
+/// Digest of one element, by which kept ones are compared.
+pub(crate) fn digest_of_one(value: u64) -> u64 {
+    mix(value ^ 0x6B65_7074)
 }
 
 /// Digest of the elements of a group.

@@ -30,6 +30,15 @@ impl Trace {
 
     /// Adds a line when somebody reads; the words are only then put together.
     pub(crate) fn say(&mut self, at: Time, line: impl FnOnce() -> String) {
+        if self.lines.is_some() {
+            self.write_down(at, line);
+        }
+    }
+
+    /// Apart from the way of all those runs that nobody reads.
+    #[cold]
+    #[inline(never)]
+    fn write_down(&mut self, at: Time, line: impl FnOnce() -> String) {
         if let Some(lines) = &mut self.lines
             && lines.len() < LINES_MAX
         {

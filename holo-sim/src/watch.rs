@@ -186,6 +186,8 @@ impl Watch {
     }
 
     /// Notes a broken invariant; only the first counts.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn broken(&mut self, at: Time, invariant: Invariant, what: impl FnOnce() -> String) {
         if self.violation.is_none() {
             self.violation = Some(Violation { invariant, at, what: what() });

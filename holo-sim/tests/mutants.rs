@@ -34,6 +34,16 @@ fn a_write_with_too_few_copies_is_seen() {
 }
 
 #[test]
+fn a_primary_that_hears_nothing_and_is_left_alone_serves_nobody() {
+    assert_eq!(caught("IgnoreEcho"), Some(Invariant::L1Primary));
+}
+
+#[test]
+fn pages_of_an_earlier_life_that_nobody_compares_make_replicas_differ() {
+    assert_eq!(caught("TrustKeptPages"), Some(Invariant::I3SamePrefix));
+}
+
+#[test]
 fn a_name_is_found_in_any_case_and_an_unknown_one_is_not() {
     assert_eq!(Plant::find("none"), Some(Plant::None));
     assert_eq!(Plant::find("nodriftmargin").map(Plant::name).as_deref(), Some("NoDriftMargin"));

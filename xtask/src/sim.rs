@@ -24,9 +24,9 @@ const LONG_RUN_STEP: u64 = 100_000;
 /// For options that are not understood, or when the build fails.
 pub(crate) fn run(workspace: &Workspace, options: &[&str]) -> Result<bool> {
     let Options { minutes, jobs, from } = parse(options)?;
-    let build = ["build", "--release", "--locked", "--package", "holo-sim"];
+    let build = ["build", "--profile", "sim", "--locked", "--package", "holo-sim"];
     shell::run(&mut workspace.cargo(&build))?;
-    let program = workspace.target().join("release/holo-sim");
+    let program = workspace.target().join("sim/holo-sim");
     let status = shell::command(&program, workspace.root())
         .args(["run", "--minutes", &minutes.to_string(), "--jobs", &jobs.to_string()])
         .args(["--seeds", &format!("{from}..{}", from + LONG_RUN_STEP)])

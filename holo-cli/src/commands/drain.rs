@@ -47,7 +47,11 @@ pub(crate) struct Args {
 
 /// Take a node back into service while it is being emptied, or afterwards
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  holo undrain n2")]
+#[command(after_help = "\
+Example:
+  holo undrain n2
+
+A node that is in service stays as it is: the command says so and ends with exit code 0.")]
 pub(crate) struct UndrainArgs {
     /// The node: its name, or the first letters of its name or id
     node: String,
@@ -56,6 +60,8 @@ pub(crate) struct UndrainArgs {
 #[derive(Serialize)]
 struct Undrained {
     node: String,
+    /// What it was before: `active` when there was nothing to take back.
+    was: String,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -99,11 +105,15 @@ pub(crate) async fn run_undrain(args: UndrainArgs, context: &Context) -> Result<
     let cluster = context.connect().await?;
     let view = cluster.view();
     let member = members::find(&view, &args.node)?;
+    // The order is given whatever it is: somebody may be draining it this moment.
+    let was = read(&cluster, member).await?;
     let order = order(member, NodeOrderKind::Undrain);
     cluster.change_node(order).await?;
     let name = member.member.name.clone();
     if context.output.is_json() {
-        context.output.json(&Undrained { node: name });
+        context.output.json(&Undrained { node: name, was: was.state });
+    } else if was.is_in_service() {
+        context.output.data(&format!("{name} was not being drained: it is in service"));
     } else {
         context.output.data(&format!("{name} is back in service"));
         context

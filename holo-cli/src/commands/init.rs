@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Context;
 use super::agent::{NodeFlags, default_dir, serve};
 use super::dev::shell_quoted;
-use crate::argument::argument;
+use crate::argument::{self, argument};
 use crate::logging;
 use crate::quantity;
 
@@ -29,10 +29,10 @@ Prints the `holo join` line for the next node and the two lines with which to us
 starts the node again.")]
 pub(crate) struct Args {
     /// Name of the cluster
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = argument(argument::cluster_name))]
     name: String,
     /// Name of this node [default: the machine's]
-    #[arg(long, value_name = "NAME", env = "HOLO_NAME", hide_env_values = true)]
+    #[arg(long, value_name = "NAME", env = "HOLO_NAME", value_parser = argument(argument::node_name), hide_env_values = true)]
     node: Option<String>,
     /// Directory to make for the node [default: ./holo-NODE]
     #[arg(long, value_name = "DIR")]

@@ -10,6 +10,7 @@ use super::Context;
 use super::agent::{NodeFlags, default_dir, serve};
 use super::dev::shell_quoted;
 use super::init::own_name;
+use crate::argument::{self, argument};
 use crate::logging;
 use crate::settings::Settings;
 
@@ -28,7 +29,7 @@ pub(crate) struct Args {
     /// The ticket, or - to read it from standard input
     ticket: String,
     /// Name of this node [default: the machine's]
-    #[arg(long, value_name = "NAME", env = "HOLO_NAME", hide_env_values = true)]
+    #[arg(long, value_name = "NAME", env = "HOLO_NAME", value_parser = argument(argument::node_name), hide_env_values = true)]
     name: Option<String>,
     /// Directory to make for the node [default: ./holo-NAME]
     #[arg(long, value_name = "DIR")]
@@ -52,7 +53,7 @@ struct Member<'a> {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let ticket = match args.ticket.as_str() {
-        "-" => crate::argument::stdin_text()?,
+        "-" => argument::stdin_text()?,
         ticket => ticket.to_owned(),
     };
     let settings = args.settings.settings(args.name.as_deref());

@@ -141,7 +141,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let module = args.module.as_deref().map(read_module).transpose()?;
     let params = args.params.as_deref().map(read_bytes).transpose()?.unwrap_or_default();
     let call = args.call.as_deref().map(read_bytes).transpose()?;
-    let cluster = context.connect().await?;
+    let cluster = context.connect_for_one_call().await?;
     let waiting = Progress::spinner(&context.output, "running");
     let report = match (module, call) {
         (Some(module), Some(call)) => {

@@ -19,7 +19,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Stop one node or all of them
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "holo shutdown [OPTIONS] --node <NODE>\n       holo shutdown [OPTIONS] --all",
+    after_help = "\
 Examples:
   holo shutdown --node n2
   holo shutdown --node n2 --plan
@@ -34,13 +36,14 @@ are made, and what only it holds is lost.
 
 A cluster takes no writes any more, its nodes write all that they hold to disk, encrypted, and stop; nothing is lost.
 `holo agent` on each of them starts it again, with everything in it; --cancel takes it back while they still write. With
---now all nodes stop at once, and all data goes with them.")]
+--now all nodes stop at once, and all data goes with them."
+)]
 #[command(group = clap::ArgGroup::new("which").required(true))]
 pub(crate) struct Args {
     /// The node: its name, or the first letters of its name or id
     #[arg(long, value_name = "NODE", group = "which")]
     node: Option<String>,
-    /// Every node; --cluster without addresses says the same
+    /// Every node; `--cluster` with no addresses behind it says the same
     #[arg(long, group = "which")]
     all: bool,
     /// Stop at once, without moving anything away or writing it down

@@ -8,7 +8,7 @@ use holo_core::{ErrorCode, Failure, PublicKey};
 use serde::Serialize;
 
 use super::Context;
-use crate::argument::argument;
+use crate::argument::{self, argument};
 use crate::clock;
 use crate::members;
 use crate::quantity;
@@ -44,7 +44,7 @@ struct CreateArgs {
     #[arg(long, value_name = "TIME", value_parser = argument(quantity::parse_duration), default_value = "1h")]
     valid: Duration,
     /// The name that the node must take [default: any]
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", value_parser = argument(argument::node_name))]
     name: Option<String>,
 }
 

@@ -144,6 +144,7 @@ fn arrays_are_listed_described_and_removed() {
 #[test]
 fn status_shows_every_node_and_every_link_with_its_suite() {
     let cluster = shared();
+    cluster.run(&["allocate", "seen/status", "--shape", "8", "--dtype", "int64"]).ok();
     let status = cluster.run(&["status", "-o", "json"]).json();
     let nodes = status["nodes"].as_array().unwrap();
     assert_eq!(nodes.len(), 3);

@@ -1,6 +1,6 @@
 //! What is wrong is refused with a code, and nothing is half-done.
 
-use crate::harness::{Dev, folder, npy_file, shared, text};
+use crate::harness::{Dev, folder, holo, npy_file, run, shared, text};
 use crate::npy;
 
 #[test]
@@ -16,6 +16,32 @@ fn shapes_that_overflow_are_refused() {
         .refused("HC1001", 2);
     cluster.run(&["allocate", "bad name", "--shape", "1", "--dtype", "bool"]).refused("HC1001", 2);
     cluster.run(&["array", "info", "bad/shape"]).refused("HC1101", 3);
+}
+
+#[test]
+fn names_that_are_none_are_refused_before_anything_is_made() {
+    let folder = folder();
+    let long = "n".repeat(65);
+    for name in ["n 0/..", "..", "../n", "", ".n", "n\u{1b}[2J", &long] {
+        let lines: [&[&str]; 4] = [
+            &["init", "--name", name, "--node", "n1", "--no-start"],
+            &["init", "--name", "lab", "--node", name, "--no-start"],
+            &["join", "holo1", "--name", name],
+            &["ticket", "create", "--name", name],
+        ];
+        for line in lines {
+            let mut command = holo(line);
+            command.current_dir(folder.path());
+            let ran = run(command);
+            assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{line:?}: {ran:?}");
+            assert!(ran.stderr.contains("is no name for a "), "{line:?}: {ran:?}");
+            assert!(ran.stderr.contains("[HC1001]\n  help: take 1 to 64 letters"), "{ran:?}");
+        }
+        let mut command = holo(&["init", "--name", "lab", "--no-start"]);
+        command.current_dir(folder.path()).env("HOLO_NAME", name);
+        assert_eq!(run(command).code, 2, "HOLO_NAME={name:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

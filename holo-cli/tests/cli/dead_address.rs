@@ -68,6 +68,18 @@ fn every_verb_against_a_dead_address_fails_as_unreachable() {
 }
 
 #[test]
+fn all_addresses_where_nobody_answers_are_named() {
+    let silent = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let addresses = silent.each_ref().map(|socket| socket.local_addr().unwrap().to_string());
+    // Longer than a node gets for its first word, so that what is said is what the addresses said.
+    let mut command = holo(&["status", "--timeout", "30s"]);
+    command.env("HOLO_CLUSTER", addresses.join(",")).env("HOLO_IDENTITY", &shared().identity);
+    let said = run(command).refused("HC1401", 9);
+    let help = said.lines().find(|line| line.starts_with("  help: ")).unwrap();
+    assert!(addresses.iter().all(|address| help.contains(address.as_str())), "{said}");
+}
+
+#[test]
 fn errors_are_json_for_programs() {
     let mut command = holo(&["status", "--timeout", "500ms", "-o", "json"]);
     command.env("HOLO_CLUSTER", "127.0.0.1:9").env("HOLO_IDENTITY", &shared().identity);

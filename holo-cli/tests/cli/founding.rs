@@ -69,7 +69,6 @@ fn what_init_prints_is_what_one_needs() {
     for wrong in [
         &["--listen", "nowhere"][..],
         &["--listen", "127.0.0.1:0", "--memory", "1MiB"],
-        &["--listen", "127.0.0.1:0", "--node", ""],
         &["--listen", "127.0.0.1:0", "--weight", "0"],
     ] {
         let args = [&["init", "--name", "lab", "--dir", text(&other)][..], wrong].concat();

@@ -66,20 +66,31 @@ impl Ran {
 
 /// Runs a command to its end; fails the test when it does not end.
 #[track_caller]
-pub(crate) fn run(mut command: Command) -> Ran {
+pub(crate) fn run(command: Command) -> Ran {
+    run_within(command, STUCK_AFTER)
+}
+
+/// Runs a command to its end; fails the test when that takes longer.
+#[track_caller]
+pub(crate) fn run_within(mut command: Command, limit: Duration) -> Ran {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    finish(child)
+    finish_within(child, limit)
 }
 
 /// Waits for the end of a child whose output is piped.
 #[track_caller]
 pub(crate) fn finish(child: Child) -> Ran {
+    finish_within(child, STUCK_AFTER)
+}
+
+#[track_caller]
+fn finish_within(child: Child, limit: Duration) -> Ran {
     let pid = pid_of(&child);
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output()));
-    let Ok(output) = receiver.recv_timeout(STUCK_AFTER) else {
+    let Ok(output) = receiver.recv_timeout(limit) else {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
-        panic!("the command did not end within {STUCK_AFTER:?}");
+        panic!("the command did not end within {limit:?}");
     };
     let Output { status, stdout, stderr } = output.unwrap();
     Ran {

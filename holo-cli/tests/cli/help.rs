@@ -66,6 +66,20 @@ fn every_command_that_help_lists_is_in_these_tests() {
 }
 
 #[test]
+fn the_usage_of_a_shutdown_says_each_way_once() {
+    // It had `--cluster <ADDRS>` in it, which is where the cluster is, next to `--cluster`, which is all of it.
+    let usage =
+        "Usage: holo shutdown [OPTIONS] --node <NODE>\n       holo shutdown [OPTIONS] --all\n";
+    let help = run(holo(&["shutdown", "--help"])).ok();
+    assert!(help.contains(usage), "{help}");
+    for wrong in [&["shutdown"][..], &["shutdown", "--cluster", "a:1", "--node", "n", "--all"]] {
+        let said = run(holo(wrong));
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.stderr.contains(usage), "{wrong:?}: {said:?}");
+    }
+}
+
+#[test]
 fn the_great_verbs_work_in_capitals() {
     let cluster = shared();
     for verb in ["ALLOCATE", "RUN", "DRAIN", "SHUTDOWN"] {

@@ -1,9 +1,11 @@
 //! What operators do with a running cluster, and what it refuses them.
 
+use std::time::Duration;
+
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Dev, Watched, finish, node, pid, shared, until};
+use crate::harness::{Dev, Watched, finish, node, pid, run_within, shared, until};
 
 /// A cluster with an array of `replicas` copies that has data on every node.
 #[track_caller]
@@ -37,6 +39,34 @@ fn nodes_are_listed_shown_and_found_by_their_beginnings() {
     assert!(said.contains("n1, n2, n3"), "{said}");
     let said = cluster.run(&["node", "cordon", "n9"]).refused("HC1101", 3);
     assert!(said.contains("n1, n2, n3"), "{said}");
+}
+
+#[test]
+fn taking_back_a_node_that_nobody_drains_says_that_it_was_in_service() {
+    // It said "n1 is back in service", as if it had been away.
+    let cluster = shared();
+    let said = cluster.run(&["undrain", "n1"]);
+    assert_eq!(said.stdout, "n1 was not being drained: it is in service\n", "{said:?}");
+    assert_eq!((said.code, said.stderr.contains("comes back")), (0, false), "{said:?}");
+    let said = cluster.run(&["undrain", "n1", "-o", "json"]).json();
+    assert_eq!((&said["node"], &said["was"]), (&"n1".into(), &"active".into()));
+}
+
+#[test]
+fn a_run_whose_nodes_are_dead_ends_in_its_time_and_names_them() {
+    // With `--timeout 6s` it took 40 s, the time of its task and ten seconds.
+    let cluster = with_array("3", "1", &[]);
+    for dead in &cluster.node_pids()[1..] {
+        kill_process(pid(*dead), Signal::KILL).unwrap();
+    }
+    let sum = ["run", "--expr", "sum(x)", "--in", "x=a", "--timeout", "6s", "--time", "30s"];
+    until("the dead are named", || {
+        // On a busy machine the time may be over before the living one has answered.
+        let said = run_within(cluster.holo(&sum), Duration::from_secs(35)).refused("HC1401", 9);
+        let named = said.contains("nodes n2, n3 did not answer") && said.contains("  help: start");
+        named.then_some(()).ok_or(said)
+    });
+    drop(cluster.close());
 }
 
 #[test]

@@ -22,7 +22,11 @@ impl Dead {
     }
 
     pub fn member(&self) -> (PublicKey, String) {
-        (Self::KEY, self.0.local_addr().unwrap().to_string())
+        (Self::KEY, self.address())
+    }
+
+    fn address(&self) -> String {
+        self.0.local_addr().unwrap().to_string()
     }
 
     /// How many connections were tried so far: each has a destination id of its own (RFC 9000, section 17.2).
@@ -122,6 +126,60 @@ async fn all_who_wait_for_a_dead_node_share_one_handshake_and_its_end() {
     // One after another that had been 20 handshakes.
     let dialed = dead.dialed();
     assert!((1..=2).contains(&dialed), "{dialed} handshakes");
+}
+
+/// Longer than any test may take.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn a_run_ends_with_the_time_of_the_call_and_names_all_who_did_not_answer() {
+    // `holo --timeout 6s run` took 40 s, the time of the task and ten seconds, and named one address.
+    let node = FakeNode::start(Fault::None);
+    let (dead, gone) = (Dead::new(), Dead::new());
+    let members = [node.member(), dead.member(), (PublicKey([6; 32]), gone.address())];
+    node.tells(1, &members, &[Some(0), Some(1), Some(2)]);
+    let options = node.options(CLUSTER).connect_timeout(FOR_EVER).request_timeout(FOR_EVER);
+    let cluster = Cluster::connect(options).await.unwrap().with_deadline(WHILE);
+    let sum = cluster.expr("sum(x)").input("x", "a").time_limit(FOR_EVER);
+    let in_place = cluster.expr("y = x + 1").input("x", "a").output("y", "a").time_limit(FOR_EVER);
+    let anew = cluster.expr("y = x * 2").input("x", "a").output("y", "new").time_limit(FOR_EVER);
+    for run in [sum, in_place, anew] {
+        let ended = tokio::time::timeout(PATIENCE, run.run()).await.expect("it has an end");
+        let refused = ended.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::Unreachable, "{refused}");
+        assert!(refused.message().contains("nodes fake-2, fake-3 did not answer"), "{refused}");
+        assert!(refused.advice().unwrap().contains("holo status"), "{refused}");
+    }
+    assert_eq!((node.count(Kind::Allocate), node.count(Kind::ArrayRemove)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_member_that_the_others_miss_is_not_waited_for() {
+    let (node, dead) = (FakeNode::start(Fault::None), Dead::new());
+    node.tells(1, &[node.member(), dead.member()], &[Some(0)]);
+    let options = node.options(CLUSTER).connect_timeout(FOR_EVER).request_timeout(FOR_EVER);
+    let cluster = Cluster::connect(options).await.unwrap();
+    // They find out only now: our view says that it is up.
+    node.misses(1);
+    let status = tokio::time::timeout(PATIENCE, cluster.status()).await.expect("nobody waits");
+    let said = status[1].outcome.as_ref().unwrap_err();
+    assert_eq!(said.code(), ErrorCode::Unreachable);
+    assert!(said.message().contains(&dead.address()), "{said}");
+    // And now it is known.
+    assert!(!cluster.view().members()[1].up);
+    let again = tokio::time::timeout(PATIENCE, cluster.status()).await.expect("nobody waits");
+    assert_eq!(again[1].outcome.as_ref().unwrap_err().code(), ErrorCode::Unreachable);
+}
+
+#[tokio::test]
+async fn when_nobody_answers_all_addresses_that_were_tried_are_named() {
+    let (node, dead, gone) = (FakeNode::start(Fault::None), Dead::new(), Dead::new());
+    let options = node.identified(CLUSTER).connect_timeout(WHILE);
+    let options = options.address(dead.address()).address(gone.address());
+    let refused = Cluster::connect(options).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Unreachable);
+    let advice = refused.advice().unwrap();
+    assert!(advice.contains(&dead.address()) && advice.contains(&gone.address()), "{refused}");
 }
 
 #[tokio::test]

@@ -148,6 +148,13 @@ impl FakeNode {
         };
     }
 
+    /// From now on the node tells that the cluster does not hear this member.
+    pub fn misses(&self, index: usize) {
+        let mut view = self.state.view.lock().unwrap();
+        view.version += 1;
+        view.members[index].up = false;
+    }
+
     /// Goes on differently.
     pub fn turns(&self, fault: Fault) {
         *self.state.fault.lock().unwrap() = fault;

@@ -55,7 +55,8 @@ pub use drain::{DrainPlan, DrainProgress};
 pub use nodes::{BootId, NodeRecord, NodeState, Ticket};
 pub use planner::{Move, Plan, plan, plan_with};
 pub use proof::{
-    CatalogProof, IssuerCertificate, IssuerVerifier, MerkleBatch, config_root, issuer_statement,
+    CatalogProof, IssuerCertificate, IssuerVerifier, MerkleBatch, Signed, config_root,
+    issuer_statement,
 };
 pub use state::CatalogState;
 pub use statement::{is_signed_by, join_statement};

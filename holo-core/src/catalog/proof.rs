@@ -136,11 +136,12 @@ impl CatalogProof {
         })
     }
 
-    /// Whether its issuer signed exactly this config for this cluster. Whether the issuer may is [`IssuerVerifier`]'s.
-    pub fn verify(&self, cluster: ClusterId, config: &GroupConfig) -> bool {
-        let Some(root) = self.root_of(leaf(config)) else { return false };
+    /// What its issuer must have signed if it proves this config for this cluster; `None` when it proves another.
+    /// Whether the issuer may is [`IssuerVerifier`]'s.
+    pub fn signed(&self, cluster: ClusterId, config: &GroupConfig) -> Option<Signed> {
+        let root = self.root_of(leaf(config))?;
         let statement = root_statement(cluster, self.leaves, &root);
-        is_signed_by(self.issuer, &statement, &self.signature)
+        Some(Signed { issuer: self.issuer, statement, signature: self.signature })
     }
 
     /// The root that the path leads to; `None` when the path has another length than the tree.
@@ -160,6 +161,21 @@ impl CatalogProof {
             width = width.div_ceil(2);
         }
         path.next().is_none().then_some(hash)
+    }
+}
+
+/// A statement with the signature that shall be its issuer's. All configs of a batch lead to the same one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    issuer: PublicKey,
+    statement: Vec<u8>,
+    signature: [u8; 64],
+}
+
+impl Signed {
+    /// Whether the signature is the issuer's.
+    pub fn is_genuine(&self) -> bool {
+        is_signed_by(self.issuer, &self.statement, &self.signature)
     }
 }
 
@@ -250,11 +266,17 @@ impl IssuerVerifier {
     }
 
     /// Whether an issuer that the root vouches for at `now` signed this config.
-    pub fn is_proven(&self, config: &GroupConfig, proof: &[u8], now: UnixMillis) -> bool {
-        CatalogProof::decode(proof).is_some_and(|proof| {
-            self.issuers.get(&proof.issuer).is_some_and(|end| *end > now)
-                && proof.verify(self.cluster, config)
-        })
+    #[cfg(test)]
+    pub(super) fn is_proven(&self, config: &GroupConfig, proof: &[u8], now: UnixMillis) -> bool {
+        self.signed(config, proof, now).is_some_and(|signed| signed.is_genuine())
+    }
+
+    /// What has to be genuine for this config to be proven at `now`; `None` when nothing proves it, as the issuer is not
+    /// one that the root vouches for or the proof is about another config.
+    pub fn signed(&self, config: &GroupConfig, proof: &[u8], now: UnixMillis) -> Option<Signed> {
+        let proof = CatalogProof::decode(proof)?;
+        self.issuers.get(&proof.issuer).filter(|end| **end > now)?;
+        proof.signed(self.cluster, config)
     }
 
     fn forget_expired(&mut self, now: UnixMillis) {

@@ -126,7 +126,13 @@ impl CatalogState {
         if member == next.primary {
             return Err(ChangeRefusal::NotBackup);
         }
-        self.leave_in_sync(next, member)
+        let in_sync = next.in_sync.clone();
+        if self.leave_in_sync(next, member).is_err() {
+            // It stays, and the epoch passes all the same. The primary acknowledges again once it knows; a copy of its
+            // question that is still under way must not be agreed to after that, when the member's node is missed.
+            next.in_sync = in_sync;
+        }
+        Ok(())
     }
 
     fn take_over(&self, next: &mut GroupConfig, by: ReplicaId) -> Result<(), ChangeRefusal> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::placement::pace::Pace;
 use crate::placement::room::Room;
 use crate::placement::share::Shares;
 use crate::placement::{Member, PlacementTable, Ring};
@@ -17,6 +18,17 @@ const DISTANCE_STEPS: usize = 8;
 const VACANT: u16 = u16::MAX;
 /// Passes over all partitions that a repair may take; it stops as soon as one changes nothing.
 const PASSES_MAX: usize = 16;
+
+/// From whom those that hold too little take something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// From members that hold more than they may keep.
+    Overloaded,
+    /// From the fullest of a set that the ring gives them.
+    Ring,
+    /// From members that hold more than their share.
+    AboveShare,
+}
 
 /// Works on the replica sets of all partitions at once.
 pub(super) struct Balancer<'a> {
@@ -51,9 +63,7 @@ impl<'a> Balancer<'a> {
             self.room.take(*index);
         }
         self.fill_vacancies(&mut sets);
-        if previous.is_some() {
-            self.feed_hungry(&mut sets);
-        }
+        self.feed_hungry(&mut sets);
         self.shed_overload(&mut sets);
         self.balance_primaries(&mut sets);
         sets
@@ -99,10 +109,15 @@ impl<'a> Balancer<'a> {
         in_zone < self.shares.zone_max
     }
 
-    /// The first member clockwise that fits and has room; without any room, the first that fits.
-    fn candidate(&self, set: &[u16], place: usize, partition: usize) -> Option<u16> {
-        let start = position(partition, self.bits);
-        self.candidate_with_room(set, place, start).or_else(|| {
+    /// The first member clockwise that fits and has room, in a zone that is not ahead where there is one; without any
+    /// room, the first that fits.
+    fn candidate(&self, set: &[u16], place: usize, start: u64, pace: &Pace) -> Option<u16> {
+        let full = self.full_zones(set, place);
+        let mut passed_over = full.clone();
+        passed_over.extend(pace.ahead().filter(|zone| !full.contains(zone)));
+        let abreast = self.candidate_with_room(set, place, start, &passed_over);
+        let with_room = abreast.or_else(|| self.candidate_with_room(set, place, start, &full));
+        with_room.or_else(|| {
             let mut clockwise = self.ring.clockwise(start);
             let fitting = clockwise.find(|index| self.fits(set, place, *index));
             // Zones give way before a copy goes missing.
@@ -121,40 +136,52 @@ impl<'a> Balancer<'a> {
         full.filter_map(|chunk| chunk.first().copied()).collect()
     }
 
-    /// The first member clockwise that fits and has room. Where few have, they are asked how far away they are: walking
-    /// would lead around the whole ring, for each of many sets, when a zone is nearly full.
-    fn candidate_with_room(&self, set: &[u16], place: usize, start: u64) -> Option<u16> {
-        let full = self.full_zones(set, place);
-        let open =
-            self.room.open() - full.iter().map(|zone| self.room.open_in(*zone)).sum::<usize>();
+    /// The first member clockwise that fits and has room, outside of some zones. Where few have, they are asked how far
+    /// away they are: walking would lead around the whole ring, for each of many sets, when a zone is nearly full.
+    fn candidate_with_room(
+        &self,
+        set: &[u16],
+        place: usize,
+        start: u64,
+        passed_over: &[u16],
+    ) -> Option<u16> {
+        let closed = passed_over.iter().map(|zone| self.room.open_in(*zone)).sum::<usize>();
+        let open = self.room.open() - closed;
         if open == 0 {
             return None;
         }
-        let fits = |index: &u16| self.room.is_open(*index) && self.fits(set, place, *index);
+        let fits = |index: &u16| {
+            self.room.is_open(*index)
+                && !passed_over.contains(&self.shares.zone_of[usize::from(*index)])
+                && self.fits(set, place, *index)
+        };
         let steps = self.members.len() / open;
         if steps < open.saturating_mul(DISTANCE_STEPS) {
             return self.ring.clockwise(start).find(fits);
         }
-        let candidates = self.room.open_but(&full).filter(fits);
+        let candidates = self.room.open_but(passed_over).filter(fits);
         candidates.min_by_key(|index| self.ring.distance(start, *index))
     }
 
     fn fill_vacancies(&mut self, sets: &mut [u16]) {
+        let mut pace = Pace::new(&self.shares, self.room.loads());
         for (partition, set) in sets.chunks_exact_mut(self.replicas).enumerate() {
+            let start = position(partition, self.bits);
             for place in 0..set.len() {
                 if set[place] != VACANT {
                     continue;
                 }
-                if let Some(index) = self.candidate(set, place, partition) {
+                if let Some(index) = self.candidate(set, place, start, &pace) {
                     set[place] = index;
                     self.room.take(index);
+                    pace.take(self.shares.zone_of[usize::from(index)]);
                 }
             }
         }
     }
 
-    /// Members with less than half their share, new ones above all, take what the ring gives them up to their share;
-    /// where that is not enough, also from members above theirs.
+    /// Members with less than half their share, new ones above all, take what others have to give away, then what the ring
+    /// gives them, up to their share; where that is not enough, also from members above theirs.
     fn feed_hungry(&mut self, sets: &mut [u16]) {
         let hungry: Vec<bool> = self
             .room
@@ -166,15 +193,24 @@ impl<'a> Balancer<'a> {
         if !hungry.contains(&true) {
             return;
         }
-        for by_ring in [true, false] {
+        let wanting = (0..u16::MAX).zip(&hungry).filter(|(_, hungry)| **hungry);
+        let mut wanting: Vec<u16> = wanting.map(|(index, _)| index).collect();
+        for source in [Source::Overloaded, Source::Ring, Source::AboveShare] {
             for (partition, set) in sets.chunks_exact_mut(self.replicas).enumerate() {
-                for index in self.hungry_for(partition, by_ring, &hungry) {
-                    let wants = f64::from(self.room.load(index) + 1)
-                        <= self.shares.shares[usize::from(index)];
-                    if !wants || set.contains(&index) {
+                wanting.retain(|index| self.wants(*index));
+                if wanting.is_empty() {
+                    return;
+                }
+                if source == Source::Overloaded
+                    && !set.iter().any(|index| self.is_overloaded(*index))
+                {
+                    continue;
+                }
+                for index in self.hungry_for(partition, source, &hungry, &wanting) {
+                    if !self.wants(index) || set.contains(&index) {
                         continue;
                     }
-                    if let Some(place) = self.victim(set, index, &hungry, by_ring) {
+                    if let Some(place) = self.victim(set, index, &hungry, source) {
                         self.room.give(set[place]);
                         self.room.take(index);
                         set[place] = index;
@@ -184,14 +220,38 @@ impl<'a> Balancer<'a> {
         }
     }
 
-    /// The hungry members that the ring would give the partition to; else the first hungry one that it meets.
-    fn hungry_for(&self, partition: usize, by_ring: bool, hungry: &[bool]) -> Vec<u16> {
-        let mut clockwise = self.ring.clockwise(position(partition, self.bits));
-        if !by_ring {
-            return clockwise.find(|index| hungry[usize::from(*index)]).into_iter().collect();
+    /// Whether a member holds more than it may keep.
+    fn is_overloaded(&self, index: u16) -> bool {
+        index != VACANT && self.room.load(index) > self.keeping[usize::from(index)]
+    }
+
+    /// Whether a member holds less than its share.
+    fn wants(&self, index: u16) -> bool {
+        f64::from(self.room.load(index) + 1) <= self.shares.shares[usize::from(index)]
+    }
+
+    /// The hungry members that the ring would give the partition to; else the first one clockwise that still wants.
+    fn hungry_for(
+        &self,
+        partition: usize,
+        source: Source,
+        hungry: &[bool],
+        wanting: &[u16],
+    ) -> Vec<u16> {
+        let start = position(partition, self.bits);
+        if source != Source::Ring {
+            // Where few want anything, to ask each how far away it is costs less than the way to it.
+            let steps = self.members.len() / wanting.len().max(1);
+            let nearest = if steps < wanting.len().saturating_mul(DISTANCE_STEPS) {
+                let wants = |index: &u16| hungry[usize::from(*index)] && self.wants(*index);
+                self.ring.clockwise(start).find(wants)
+            } else {
+                wanting.iter().min_by_key(|index| self.ring.distance(start, **index)).copied()
+            };
+            return nearest.into_iter().collect();
         }
         let mut natural: Vec<u16> = Vec::with_capacity(self.replicas);
-        for index in clockwise {
+        for index in self.ring.clockwise(start) {
             if self.fits(&natural, usize::MAX, index) {
                 natural.push(index);
                 if natural.len() == self.replicas {
@@ -204,7 +264,7 @@ impl<'a> Balancer<'a> {
     }
 
     /// The place of a set whose member is the fullest for its share and can give way to `index`.
-    fn victim(&self, set: &[u16], index: u16, hungry: &[bool], by_ring: bool) -> Option<usize> {
+    fn victim(&self, set: &[u16], index: u16, hungry: &[bool], source: Source) -> Option<usize> {
         let fullness = |place: usize| {
             let share = self.shares.shares[usize::from(set[place])].max(f64::MIN_POSITIVE);
             f64::from(self.room.load(set[place])) / share
@@ -212,7 +272,11 @@ impl<'a> Balancer<'a> {
         (0..set.len())
             .filter(|place| set[*place] != VACANT && !hungry[usize::from(set[*place])])
             .filter(|place| self.fits(set, *place, index))
-            .filter(|place| by_ring || fullness(*place) > 1.0)
+            .filter(|place| match source {
+                Source::Overloaded => self.is_overloaded(set[*place]),
+                Source::Ring => true,
+                Source::AboveShare => fullness(*place) > 1.0,
+            })
             .max_by(|a, b| fullness(*a).total_cmp(&fullness(*b)))
     }
 
@@ -223,11 +287,12 @@ impl<'a> Balancer<'a> {
             for (partition, set) in sets.chunks_exact_mut(self.replicas).enumerate() {
                 for place in 0..set.len() {
                     let from = set[place];
-                    if self.room.load(from) <= self.keeping[usize::from(from)] {
+                    if !self.is_overloaded(from) {
                         continue;
                     }
-                    let start = position(partition, self.bits);
-                    if let Some(to) = self.candidate_with_room(set, place, start) {
+                    let (start, full) =
+                        (position(partition, self.bits), self.full_zones(set, place));
+                    if let Some(to) = self.candidate_with_room(set, place, start, &full) {
                         self.room.give(from);
                         self.room.take(to);
                         set[place] = to;

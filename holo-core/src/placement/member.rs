@@ -18,6 +18,27 @@ pub struct Member {
     pub weight_milli: u32,
 }
 
+/// Checks a name that is to be given to a `what`, a node or a cluster: people type it, paths and tables hold it, and
+/// whoever asks to join has chosen it.
+///
+/// # Errors
+///
+/// [`ErrorCode::InvalidArgument`] unless it is 1 to [`limits::NODE_NAME_BYTES_MAX`] ASCII letters, digits, `-`, `_` and
+/// `.`, and begins with a letter or digit.
+pub fn check_name(what: &str, name: &str) -> Result<(), Failure> {
+    let begins = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+    let usable = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    if begins && name.len() <= limits::NODE_NAME_BYTES_MAX && name.chars().all(usable) {
+        return Ok(());
+    }
+    let most = limits::NODE_NAME_BYTES_MAX;
+    let shown: String = name.chars().take(most).collect();
+    let message = format!("{shown:?} is no name for a {what}");
+    Err(Failure::new(ErrorCode::InvalidArgument, message).help(format!(
+        "take 1 to {most} letters, digits, '-', '_' and '.', the first of them a letter or digit"
+    )))
+}
+
 impl Member {
     pub(super) fn check(&self) -> Result<(), String> {
         let within = |text: &str, max: usize| !text.is_empty() && text.len() <= max;

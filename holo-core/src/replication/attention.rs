@@ -15,6 +15,8 @@ pub(super) struct Attention {
     pub(super) pending: bool,
     /// It brings up a learner, or asks for one.
     pub(super) learning: bool,
+    /// Some member may not know how far it is committed: the next beat says so.
+    pub(super) news: bool,
 }
 
 /// The groups of one host that need any.
@@ -22,7 +24,8 @@ pub(super) struct Attention {
 pub(super) struct Rounds {
     busy: BTreeSet<GroupId>,
     pending: BTreeSet<GroupId>,
-    learning: usize,
+    learning: BTreeSet<GroupId>,
+    news: BTreeSet<GroupId>,
 }
 
 impl Rounds {
@@ -35,12 +38,18 @@ impl Rounds {
         };
         put(&mut self.busy, before.busy, now.busy);
         put(&mut self.pending, before.pending, now.pending);
-        self.learning = self.learning + usize::from(now.learning) - usize::from(before.learning);
+        put(&mut self.learning, before.learning, now.learning);
+        put(&mut self.news, before.news, now.news);
     }
 
     /// What is noted of a group.
-    pub(super) fn of(&self, group: GroupId) -> (bool, bool) {
-        (self.busy.contains(&group), self.pending.contains(&group))
+    pub(super) fn of(&self, group: GroupId) -> Attention {
+        Attention {
+            busy: self.busy.contains(&group),
+            pending: self.pending.contains(&group),
+            learning: self.learning.contains(&group),
+            news: self.news.contains(&group),
+        }
     }
 
     /// The first busy group after `group`, or the first of all.
@@ -49,13 +58,23 @@ impl Rounds {
         self.busy.range((after, Bound::Unbounded)).next().copied()
     }
 
+    /// Whether any group is busy.
+    pub(super) fn is_any_busy(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
     /// Groups that wait for promises to pass.
     pub(super) fn pending(&self) -> &BTreeSet<GroupId> {
         &self.pending
     }
 
-    /// How many groups have or want learners.
-    pub(super) fn learning(&self) -> usize {
-        self.learning
+    /// Groups that have or want learners.
+    pub(super) fn learning(&self) -> &BTreeSet<GroupId> {
+        &self.learning
+    }
+
+    /// Groups of whose commit the next beats tell.
+    pub(super) fn news(&self) -> &BTreeSet<GroupId> {
+        &self.news
     }
 }

@@ -192,7 +192,9 @@ impl SessionWindow {
     fn raise_floor(&mut self, floor: u64) {
         if floor > self.floor {
             self.floor = floor;
-            self.answers = self.answers.split_off(&floor);
+            while self.answers.first_key_value().is_some_and(|(number, _)| *number < floor) {
+                self.answers.pop_first();
+            }
         }
     }
 

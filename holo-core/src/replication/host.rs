@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::attention::Rounds;
 use super::config::{ConfigVerifier, GroupConfig, GroupId, ReplicaId};
-use super::io::{Input, Output};
-use super::messages::{Beat, BeatAck, CommitNews, ConfigClaim, Entry, Message, Release};
+use super::io::{Input, Output, Role};
+use super::messages::{Beat, BeatAck, ConfigClaim, Entry, Message, Release};
 use super::mutant::Mutant;
 use super::peers::DueBeat;
 use super::replica::{Context, Replica, Wanted};
@@ -150,7 +150,7 @@ impl Host {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.ctx.now = self.ctx.now.max(now);
         if self.next_tick().is_some_and(|at| at <= self.ctx.now) {
-            self.tick();
+            self.tick(None);
         } else {
             for group in self.rounds.pending().clone() {
                 self.with(group, |replica, ctx| replica.activate(ctx));
@@ -164,14 +164,18 @@ impl Host {
             // What was proposed since the last poll travels together.
             if let Some(group) = self.ctx.dirty.pop_first() {
                 self.with(group, |replica, ctx| replica.flush(ctx));
-            } else if self.ctx.copies < self.ctx.timers.copies_max && !self.ctx.queued.is_empty() {
-                let group = self.ctx.queued.pop_first()?;
-                self.with(group, |replica, ctx| replica.serve_copies(ctx));
+            } else if let Some(group) = self.ctx.next_turn() {
+                self.with(group, |replica, ctx| replica.take_turn(ctx));
             } else {
                 // After the configs that these leases are about.
-                let peer = self.ctx.peers.take_hurried()?;
-                self.send_beat(peer, Vec::new());
+                let to = self.ctx.peers.take_hurried()?;
+                self.send_beat(DueBeat { to, commits: Vec::new() });
             }
+        }
+        if let Some(Output::Send { to, .. }) = self.ctx.outputs.front()
+            && let (to, Some(ack)) = (*to, self.ctx.peers.take_owed(*to))
+        {
+            return Some(Output::Send { to, message: Message::BeatAck(ack) });
         }
         self.ctx.outputs.pop_front()
     }
@@ -192,10 +196,13 @@ impl Host {
     pub fn assert_invariants(&self) {
         for (group, replica) in &self.groups {
             replica.assert_invariants(self.ctx.mutant);
-            let noted = replica.noted();
-            let of_group = self.rounds.of(*group);
-            assert_eq!(of_group, (noted.busy, noted.pending), "{replica:?}");
+            assert_eq!(self.rounds.of(*group), replica.noted(), "{replica:?}");
         }
+        let mut led = BTreeMap::new();
+        for peer in self.groups.values().flat_map(Replica::led) {
+            *led.entry(peer).or_default() += 1;
+        }
+        assert_eq!(self.ctx.peers.led(), &led, "who gets beats");
         let copies: usize = self.groups.values().map(Replica::copies).sum();
         assert_eq!(self.ctx.copies, copies, "snapshots that nobody fetches");
     }
@@ -213,6 +220,11 @@ impl Host {
     /// Every group that this host is or was a member of, for status pages.
     pub fn summary(&self) -> Vec<GroupSummary> {
         self.groups.values().map(Replica::summary).collect()
+    }
+
+    /// The role in every group of [`Self::summary`], and how many learners it brings up there.
+    pub fn loads(&self) -> impl Iterator<Item = (Role, usize)> {
+        self.groups.values().map(Replica::load)
     }
 
     /// One group of [`Self::summary`].
@@ -288,6 +300,10 @@ impl Host {
             let message = format!("a beat with {} commits", beat.commits.len());
             return Err(Failure::new(ErrorCode::Malformed, message));
         }
+        if beat.answered > Some(beat.sent_at) {
+            let message = "a beat that names the answer to a later one";
+            return Err(Failure::new(ErrorCode::Malformed, message));
+        }
         // Whom no config of ours names gets no promise.
         let Some(peer) = self.ctx.peers.get_mut(from) else {
             let message = format!("replica {from} shares no group with us");
@@ -298,10 +314,17 @@ impl Host {
             _ => self.ctx.timers.promise(),
         };
         let (now, granted) = (self.ctx.now, &mut peer.lease.granted);
+        peer.echo.on_beat(now, beat.answered);
         let ack = granted.on_beat(now, beat.sent_at, beat.known_set, promise);
-        self.ctx.outputs.push_back(Output::Send { to: from, message: Message::BeatAck(ack) });
+        let is_pacer = self.ctx.peers.on_beat(from, self.ctx.me);
+        if let Some(ack) = self.ctx.peers.owe(from, ack, now, &self.ctx.timers) {
+            self.ctx.outputs.push_back(Output::Send { to: from, message: Message::BeatAck(ack) });
+        }
         for news in beat.commits {
             self.with(news.group, |replica, ctx| replica.on_commit_news(ctx, from, news));
+        }
+        if is_pacer {
+            self.tick_along(from);
         }
         Ok(())
     }
@@ -311,19 +334,29 @@ impl Host {
             let message = format!("replica {from} shares no group with us");
             return Err(Failure::new(ErrorCode::Denied, message));
         };
-        let held = &mut peer.lease.held;
-        let changes_set = ack.set.is_some();
-        let mut groups: Vec<GroupId> =
-            if changes_set { held.groups().collect() } else { Vec::new() };
-        if held.on_ack(self.ctx.now, ack, self.ctx.timers.lease, self.ctx.mutant)? {
-            groups.extend(held.groups());
-            if changes_set {
-                groups.sort_unstable();
-                groups.dedup();
-            }
-            for group in groups {
-                self.with(group, |replica, ctx| replica.on_leases(ctx));
-            }
+        let (held, echo) = (&mut peer.lease.held, &mut peer.echo);
+        let sent_at = ack.sent_at;
+        let before = ack.set.is_some().then(|| held.groups().clone());
+        let is_news = held.on_ack(self.ctx.now, ack, self.ctx.timers.lease, self.ctx.mutant)?;
+        echo.on_ack(sent_at);
+        if !is_news {
+            return Ok(());
+        }
+        let until = held.lives_until();
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        if let Some(before) = before {
+            gone.extend(before.difference(held.groups()).copied());
+            come.extend(held.groups().difference(&before).copied());
+        }
+        // No gate may rest on a lease that was renewed for other groups, nor on one that is not known to its readers.
+        for group in gone {
+            self.with(group, |replica, ctx| replica.on_leases(ctx));
+        }
+        self.ctx.outputs.push_back(Output::Lease { peer: from, until });
+        // A learner may have waited for its lease.
+        come.extend(self.rounds.learning());
+        for group in come {
+            self.with(group, |replica, ctx| replica.on_leases(ctx));
         }
         Ok(())
     }
@@ -363,7 +396,11 @@ impl Host {
             let targets = self.targets.get(&group).cloned().unwrap_or_default();
             self.groups.insert(group, Replica::new(group, targets));
         }
+        let led = |host: &Self| host.groups.get(&group).map(|it| it.led().collect::<Vec<_>>());
+        let before = led(self).unwrap_or_default();
         self.with(group, |replica, ctx| replica.adopt(ctx, claim));
+        let now = led(self).unwrap_or_default();
+        self.ctx.peers.lead(&before, &now);
         Ok(())
     }
 
@@ -398,16 +435,27 @@ impl Host {
         }
         let Some(at) = self.ticked_at else { return Some(self.ctx.now) };
         let soon = at.after(self.tick_every);
-        if self.alarmed || self.rounds.next_busy(None).is_some() {
+        if self.alarmed || self.rounds.is_any_busy() {
             return Some(soon);
         }
         // Nothing is under way: what comes next is a beat, or somebody who has fallen silent.
-        let timers = &self.ctx.timers;
-        let next = self.ctx.peers.next_event(at, timers.silence());
-        Some(next.unwrap_or(Instant::MAX).clamp(soon, at.after(timers.heartbeat)))
+        let (timers, peers) = (&self.ctx.timers, &self.ctx.peers);
+        let last = if peers.is_paced() { timers.patience() } else { timers.heartbeat };
+        let next = peers.next_event(at, timers.silence());
+        Some(next.unwrap_or(Instant::MAX).clamp(soon, at.after(last)))
     }
 
-    fn tick(&mut self) {
+    /// A pacer has beaten us: what is due soon is done now, as this host is awake.
+    fn tick_along(&mut self, pacer: ReplicaId) {
+        let lately = self.ctx.timers.lately();
+        if self.ticked_at.is_none_or(|at| self.ctx.now.since(at) >= lately) {
+            return self.tick(Some(pacer));
+        }
+        let due = self.ctx.peers.take_due(self.ctx.now, Some(pacer), &self.ctx.timers);
+        self.send_beats(due);
+    }
+
+    fn tick(&mut self, paced_by: Option<ReplicaId>) {
         let since = self.ticked_at.replace(self.ctx.now).unwrap_or(self.ctx.now);
         // Whoever was not running has not listened either: silence counts only while we hear.
         let pause = self.ctx.now.since(since).saturating_sub(self.ctx.timers.heartbeat);
@@ -419,11 +467,12 @@ impl Host {
         }
         self.ctx.peers.bury(self.ctx.now);
         let round = self.ctx.peers.look_around(self.ctx.now, &self.ctx.timers);
-        self.send_beats(round.due);
+        let due = self.ctx.peers.take_due(self.ctx.now, paced_by, &self.ctx.timers);
+        self.send_beats(due);
         // A quiet group is looked at now and then; at every beat while anybody is silent or learns, and at every tick
         // when somebody has just fallen silent.
         let timers = &self.ctx.timers;
-        let is_calm = self.rounds.learning() == 0 && !round.silent;
+        let is_calm = self.rounds.learning().is_empty() && !round.silent;
         let every = if is_calm { timers.calm_look() } else { timers.heartbeat };
         let all = round.alarmed || self.ctx.now.since(self.looked_at) >= every;
         if all {
@@ -434,7 +483,7 @@ impl Host {
     }
 
     fn tick_groups(&mut self, all: bool) {
-        self.ctx.learning = self.rounds.learning();
+        self.ctx.learning = self.rounds.learning().len();
         if all {
             for (group, replica) in &mut self.groups {
                 replica.tick(&mut self.ctx);
@@ -454,20 +503,20 @@ impl Host {
         if due.is_empty() {
             return;
         }
-        for replica in self.groups.values() {
+        for replica in self.rounds.news().iter().filter_map(|group| self.groups.get(group)) {
             replica.collect_news(&mut due);
         }
-        for DueBeat { to, wanted, commits } in due {
-            if wanted {
-                self.send_beat(to, commits);
-            }
+        for beat in due {
+            self.send_beat(beat);
         }
     }
 
-    fn send_beat(&mut self, to: ReplicaId, commits: Vec<CommitNews>) {
+    fn send_beat(&mut self, beat: DueBeat) {
+        let DueBeat { to, commits } = beat;
         let Some(peer) = self.ctx.peers.get_mut(to) else { return };
         let known_set = peer.lease.held.beat(self.ctx.now);
-        let message = Message::Beat(Beat { sent_at: self.ctx.now, known_set, commits });
+        let (sent_at, answered) = (self.ctx.now, Some(peer.echo.answered()));
+        let message = Message::Beat(Beat { sent_at, known_set, answered, commits });
         self.ctx.outputs.push_back(Output::Send { to, message });
     }
 }

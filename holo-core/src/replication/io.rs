@@ -1,5 +1,7 @@
 //! What the driver tells the host, and what the host tells the driver to do.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::config::{GroupId, Proposal, ReplicaId};
@@ -166,12 +168,21 @@ pub enum Output {
         /// The epoch that is known here; a newer one is wanted.
         above: Epoch,
     },
-    /// Until when local reads are allowed. Must reach the readers before any later output is carried out.
+    /// On whose leases local reads rest. Must reach the readers before any later output is carried out.
     Reads {
         /// The group.
         group: GroupId,
         /// The permission.
         gate: ReadGate,
+    },
+    /// Until when a peer serves nobody else in the groups whose [`ReadGate`] names it; before the first, it may at any
+    /// time. Replaces what was said before, be it later or not. Must reach the readers before any later output is
+    /// carried out.
+    Lease {
+        /// The peer.
+        peer: ReplicaId,
+        /// Its lease lives strictly before this instant.
+        until: Instant,
     },
     /// What this replica holds of the group is void: drop it, forget its operations under way and report none of
     /// them.
@@ -190,19 +201,39 @@ pub enum Output {
     },
 }
 
-/// Permission for local reads. A reader checks it before *and after* it has copied the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Permission for local reads: it holds while every lease lives that it rests on. Leases are renewed with every beat
+/// and belong to pairs of nodes ([`Output::Lease`]), so that a gate changes only when its group does.
+///
+/// A reader checks it before *and after* it has copied the bytes. Whoever cannot look at a gate and at its leases at one
+/// instant looks at the gate once more after the leases: a gate is closed before the lease of a peer that has moved on
+/// is renewed for other groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadGate {
     /// The epoch; a reader that began in another one begins again.
     pub epoch: Epoch,
-    /// Reads are allowed strictly before this instant; `None` for not at all.
-    pub until: Option<Instant>,
+    /// The peers whose leases reads rest on; `None` where reads are not allowed at all.
+    pub leased_by: Option<Arc<[ReplicaId]>>,
 }
 
 impl ReadGate {
-    /// Whether a read may be answered at `now`.
-    pub fn is_open(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| now < until)
+    /// A gate that lets nobody in.
+    pub fn closed(epoch: Epoch) -> Self {
+        Self { epoch, leased_by: None }
+    }
+
+    /// Reads may be answered strictly before this instant, by the leases that `lease` knows; `None` when they may not be
+    /// answered at all.
+    pub fn until(&self, lease: impl Fn(ReplicaId) -> Option<Instant>) -> Option<Instant> {
+        let mut until = Instant::MAX;
+        for peer in self.leased_by.as_ref()?.iter() {
+            until = until.min(lease(*peer)?);
+        }
+        Some(until)
+    }
+
+    /// Whether a read may be answered at `now`, by the leases that `lease` knows.
+    pub fn is_open(&self, now: Instant, lease: impl Fn(ReplicaId) -> Option<Instant>) -> bool {
+        self.until(lease).is_some_and(|until| now < until)
     }
 }
 

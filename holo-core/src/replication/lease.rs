@@ -103,8 +103,13 @@ impl HeldLease {
     }
 
     /// The groups of the set that is known.
-    pub(super) fn groups(&self) -> impl Iterator<Item = GroupId> {
-        self.set.iter().copied()
+    pub(super) fn groups(&self) -> &BTreeSet<GroupId> {
+        &self.set
+    }
+
+    /// Until when the lease of the groups in the set lives.
+    pub(super) fn lives_until(&self) -> Instant {
+        self.until
     }
 
     /// Whether the peer has told a set and the group is not in it: it may have moved on.
@@ -186,6 +191,11 @@ impl GrantedLease {
         self.frozen.get(&group).map(|frozen| frozen.until)
     }
 
+    /// Whether the peer leads a group of ours: its beats are awaited.
+    pub(super) fn is_granting(&self) -> bool {
+        !self.set.is_empty()
+    }
+
     /// Whether nothing is promised, nor will be by the next beat.
     pub(super) fn is_free(&self) -> bool {
         self.set.is_empty() && self.frozen.is_empty()
@@ -193,7 +203,9 @@ impl GrantedLease {
 
     /// Forgets promises that have passed.
     pub(super) fn expire(&mut self, now: Instant) {
-        self.frozen.retain(|_, frozen| now < frozen.until);
+        if !self.frozen.is_empty() {
+            self.frozen.retain(|_, frozen| now < frozen.until);
+        }
     }
 }
 

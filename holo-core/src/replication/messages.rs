@@ -213,7 +213,7 @@ pub struct AppendNack {
     pub group: GroupId,
     /// The sender's epoch.
     pub epoch: Epoch,
-    /// A number at which the logs may agree.
+    /// A number at which the logs may agree; from a learner without a state, where the copy ends that has just failed.
     pub have: Seq,
     /// The sender is a learner without a state.
     pub needs_snapshot: bool,
@@ -254,6 +254,9 @@ pub struct Beat {
     pub sent_at: Instant,
     /// The version of the receiver's lease set that the sender knows; 0 for none.
     pub known_set: SetVersion,
+    /// The newest of the sender's beats to the receiver whose answer has come, by what that beat says of its sending, or 0:
+    /// a receiver that answers and is not heard cannot be served by the sender. `None` from a version that does not say.
+    pub answered: Option<Instant>,
     /// Commits that the receiver may not know yet; at most
     /// [`limits::BEAT_COMMITS_MAX`](crate::limits::BEAT_COMMITS_MAX).
     pub commits: Vec<CommitNews>,

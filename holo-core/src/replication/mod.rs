@@ -18,6 +18,7 @@
 mod attention;
 mod config;
 mod dedup;
+mod echo;
 mod host;
 mod io;
 mod lease;

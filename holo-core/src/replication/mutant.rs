@@ -86,4 +86,6 @@ mutants! {
     IgnoreMinInSync, "min_in_sync ignored";
     /// A primary that missed a config goes on as if nothing had happened.
     ContinueAcrossMissedEpochs, "progress kept across missed epochs";
+    /// A backup looks only at whether its primary speaks, not at whether it hears.
+    IgnoreEcho, "a primary that hears nothing is left alone";
 }

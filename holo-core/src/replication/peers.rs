@@ -1,11 +1,20 @@
 //! What a host knows of other replicas: when it heard them, which of them are dead, and the leases of each pair.
+//!
+//! # Pace
+//!
+//! Every packet wakes two machines, so the beats of a pair travel together: of two replicas that beat each other the
+//! lower one sets the pace, and the other one's beat goes back with its answer. A host that is woken by a beat sends those
+//! that it owes others soon; so after a while all beats of a cluster leave at the same moments, and in between everybody
+//! rests. Whoever sets the pace answers the other one's beat with its own next one, and at once when that brings news of
+//! the lease set. A peer that sets the pace and is late is not waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::config::{GroupId, Incarnation, NodeNumber, ReplicaId};
+use super::echo::Echo;
 use super::lease::PeerLease;
-use super::messages::{CommitNews, SetVersion};
+use super::messages::{BeatAck, CommitNews, SetVersion};
 use super::timers::Timers;
 use crate::{Instant, limits};
 
@@ -20,13 +29,15 @@ pub(super) struct Peers {
     set_versions: u64,
     /// Those whose leases are waited for: they are asked for them before their next beat is due.
     hurried: BTreeSet<ReplicaId>,
+    /// The members of groups that we lead, with how many groups that are: they get beats.
+    led: BTreeMap<ReplicaId, usize>,
+    /// Answers to beats that leave with whatever goes to their peer next.
+    owed: BTreeMap<ReplicaId, BeatAck>,
 }
 
 /// What a look at every peer has shown.
 #[derive(Debug)]
 pub(super) struct Round {
-    /// Peers whose beat is due, in ascending order.
-    pub(super) due: Vec<DueBeat>,
     /// One of them has just fallen silent.
     pub(super) alarmed: bool,
     /// One of them is silent.
@@ -37,8 +48,6 @@ pub(super) struct Round {
 #[derive(Debug)]
 pub(super) struct DueBeat {
     pub(super) to: ReplicaId,
-    /// We lead a group that it is a member of.
-    pub(super) wanted: bool,
     /// Commits that it may not know.
     pub(super) commits: Vec<CommitNews>,
 }
@@ -47,10 +56,16 @@ pub(super) struct DueBeat {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) lease: PeerLease,
+    /// Whether it hears us.
+    pub(super) echo: Echo,
     /// When anything came from it, or when it was first named.
     pub(super) heard: Instant,
     /// When the next beat is due, should we lead a group that it is a member of.
     pub(super) beat_at: Instant,
+    /// When it was last beaten in turn.
+    beaten_at: Instant,
+    /// It sets the pace: our beats go back with the answers to its own.
+    is_pacer: bool,
 }
 
 impl Peers {
@@ -62,8 +77,11 @@ impl Peers {
         }
         Some(self.peers.entry(peer).or_insert_with(|| Peer {
             lease: PeerLease::default(),
+            echo: Echo::new(now),
             heard: now,
             beat_at: now,
+            beaten_at: Instant(0),
+            is_pacer: false,
         }))
     }
 
@@ -88,6 +106,7 @@ impl Peers {
     pub(super) fn forgive(&mut self, pause: Duration, now: Instant) {
         for peer in self.peers.values_mut() {
             peer.heard = peer.heard.after(pause).min(now);
+            peer.echo.forgive(pause, now);
         }
     }
 
@@ -103,26 +122,117 @@ impl Peers {
             peer.lease.granted.expire(now);
             !(is_dead(id) && peer.lease.granted.is_free())
         });
+        let peers = &self.peers;
+        self.owed.retain(|id, _| peers.contains_key(id));
         self.has_dead = self.peers.keys().any(is_dead);
     }
 
-    /// Looks at every peer once: forgets promises that have passed, and says whose beat is due and whether anybody has
-    /// just fallen silent.
+    /// Looks at every peer once: forgets promises that have passed, and says whether anybody is silent, or has just fallen
+    /// so. Only those count from whom something is to be heard: not who has left.
     pub(super) fn look_around(&mut self, now: Instant, timers: &Timers) -> Round {
-        let next = now.after(timers.heartbeat);
         let (silence, news) = (timers.silence(), timers.take_over.saturating_mul(4));
-        let mut round = Round { due: Vec::new(), alarmed: false, silent: false };
+        let mut round = Round { alarmed: false, silent: false };
         for (id, peer) in &mut self.peers {
             peer.lease.granted.expire(now);
-            if peer.beat_at <= now {
-                peer.beat_at = next;
-                round.due.push(DueBeat { to: *id, wanted: false, commits: Vec::new() });
+            if !(peer.lease.granted.is_granting() || self.led.contains_key(id)) {
+                continue;
             }
-            let unheard = now.since(peer.heard);
+            let deafness = peer.echo.deafness(Instant(0), now, silence);
+            let unheard = now.since(peer.heard).max(deafness);
             round.silent |= unheard >= silence;
             round.alarmed |= (silence..news).contains(&unheard);
         }
         round
+    }
+
+    /// The peers whose beat leaves now, in ascending order: none before one is due or a pacer has beaten us, and then all
+    /// that were not beaten lately.
+    pub(super) fn take_due(
+        &mut self,
+        now: Instant,
+        paced_by: Option<ReplicaId>,
+        timers: &Timers,
+    ) -> Vec<DueBeat> {
+        let led = &self.led;
+        let is_due = |(id, peer): (&ReplicaId, &Peer)| peer.beat_at <= now && led.contains_key(id);
+        if paced_by.is_none() && !self.peers.iter().any(is_due) {
+            return Vec::new();
+        }
+        let pause = if paced_by.is_some() { timers.patience() } else { timers.heartbeat };
+        let mut due = Vec::new();
+        for (id, peer) in self.peers.iter_mut().filter(|(id, _)| led.contains_key(id)) {
+            let goes_along = !peer.is_pacer || paced_by == Some(*id);
+            let lately = now.since(peer.beaten_at) < timers.lately();
+            if peer.beat_at <= now || (goes_along && !lately) {
+                // A pacer that was waited for in vain is none any more.
+                peer.is_pacer &= paced_by == Some(*id);
+                peer.beat_at = now.after(pause);
+                peer.beaten_at = now;
+                due.push(DueBeat { to: *id, commits: Vec::new() });
+            } else if goes_along && !peer.is_pacer {
+                // From now on with the others.
+                peer.beat_at = peer.beat_at.max(now.after(pause));
+            }
+        }
+        due
+    }
+
+    /// A peer has beaten us; says whether it sets the pace.
+    pub(super) fn on_beat(&mut self, from: ReplicaId, me: ReplicaId) -> bool {
+        let Some(peer) = self.peers.get_mut(&from) else { return false };
+        peer.is_pacer = from < me;
+        peer.is_pacer
+    }
+
+    /// Answers a beat now, or, where it changes nothing but how long a lease lives, with the next beat if that is near.
+    pub(super) fn owe(
+        &mut self,
+        to: ReplicaId,
+        ack: BeatAck,
+        now: Instant,
+        timers: &Timers,
+    ) -> Option<BeatAck> {
+        let soon = now.after(timers.heartbeat);
+        let paces = self.peers.get(&to).is_some_and(|peer| !peer.is_pacer && peer.beat_at <= soon);
+        if ack.set.is_some() || !paces || !self.led.contains_key(&to) || !timers.may_owe() {
+            self.owed.remove(&to);
+            return Some(ack);
+        }
+        let newest = self.owed.entry(to).or_insert_with(|| ack.clone());
+        if (newest.set_version, newest.sent_at) < (ack.set_version, ack.sent_at) {
+            *newest = ack;
+        }
+        None
+    }
+
+    /// The answer that goes along with what is sent to a peer.
+    pub(super) fn take_owed(&mut self, to: ReplicaId) -> Option<BeatAck> {
+        if self.owed.is_empty() { None } else { self.owed.remove(&to) }
+    }
+
+    /// A group that we led with the members `before` is led with `now`.
+    pub(super) fn lead(&mut self, before: &[ReplicaId], now: &[ReplicaId]) {
+        for peer in now {
+            *self.led.entry(*peer).or_default() += 1;
+        }
+        for peer in before {
+            if let Some(groups) = self.led.get_mut(peer) {
+                *groups -= 1;
+                if *groups == 0 {
+                    self.led.remove(peer);
+                }
+            }
+        }
+    }
+
+    /// The members of groups that we lead, with how many groups that are.
+    pub(super) fn led(&self) -> &BTreeMap<ReplicaId, usize> {
+        &self.led
+    }
+
+    /// Whether somebody's beats wake us in time.
+    pub(super) fn is_paced(&self) -> bool {
+        self.peers.values().any(|peer| peer.is_pacer)
     }
 
     /// Asks for the peer's leases as soon as everything else is said.
@@ -132,7 +242,8 @@ impl Peers {
 
     /// One of those who are to be asked now.
     pub(super) fn take_hurried(&mut self) -> Option<ReplicaId> {
-        self.hurried.pop_first()
+        // Asked after every event.
+        if self.hurried.is_empty() { None } else { self.hurried.pop_first() }
     }
 
     /// A version that no lease set had before.
@@ -164,10 +275,27 @@ impl Peers {
         now.since(self.peers.get(&peer).map_or(since, |peer| peer.heard.max(since)))
     }
 
+    /// How long `peer` has gone on to beat without hearing us, counted from `since` at the earliest; `round` is what an answer
+    /// may take until it shows.
+    pub(super) fn deafness(
+        &self,
+        peer: ReplicaId,
+        since: Instant,
+        now: Instant,
+        round: Duration,
+    ) -> Duration {
+        let peer = self.peers.get(&peer);
+        peer.map_or(Duration::ZERO, |peer| peer.echo.deafness(since, now, round))
+    }
+
     /// When the next beat is due, or somebody who was heard at `now` counts as silent, should nothing come from it.
     pub(super) fn next_event(&self, now: Instant, silence: Duration) -> Option<Instant> {
-        let beats = self.peers.values().map(|peer| peer.beat_at);
-        let silences = self.peers.values().map(|peer| peer.heard.after(silence));
+        let led = self.peers.iter().filter(|(id, _)| self.led.contains_key(id));
+        let beats = led.map(|(_, peer)| peer.beat_at);
+        let shared = |(id, peer): &(&ReplicaId, &Peer)| {
+            peer.lease.granted.is_granting() || self.led.contains_key(*id)
+        };
+        let silences = self.peers.iter().filter(shared).map(|(_, peer)| peer.heard.after(silence));
         beats.chain(silences.filter(|at| *at > now)).min()
     }
 
@@ -189,60 +317,4 @@ impl Peers {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn replica(node: u32, incarnation: u32) -> ReplicaId {
-        ReplicaId { node: NodeNumber(node), incarnation: Incarnation(incarnation) }
-    }
-
-    #[test]
-    fn the_dead_are_silent_for_ever_and_never_met_again() {
-        let mut peers = Peers::default();
-        let now = Instant(10);
-        assert!(peers.meet(replica(1, 1), now).is_some());
-        assert_eq!(peers.silence(replica(1, 1), Instant(0), Instant(15)), Duration::from_nanos(5));
-        peers.set_living(&[replica(1, 2)]);
-        assert!(peers.meet(replica(1, 1), now).is_none());
-        assert_eq!(peers.silence(replica(1, 1), now, now), Duration::MAX);
-        peers.set_living(&[replica(1, 1)]);
-        assert!(peers.is_dead(replica(1, 1)), "old news raise nobody");
-        peers.bury(now);
-        assert!(peers.get(replica(1, 1)).is_none());
-    }
-
-    #[test]
-    fn what_was_promised_to_the_dead_holds_until_it_passes() {
-        let mut peers = Peers::default();
-        let class = crate::replication::Class { replicas: 2, min_in_sync: 1 };
-        let group = GroupId { partition: crate::PartitionId(1), class };
-        let (entered, left) = (peers.next_version(), peers.next_version());
-        let granted = &mut peers.meet(replica(1, 1), Instant(0)).unwrap().lease.granted;
-        granted.enter(group, crate::Epoch(1), entered);
-        let promise = Duration::from_nanos(30);
-        granted.on_beat(Instant(0), Instant(0), SetVersion(0), promise);
-        peers.set_living(&[replica(1, 2)]);
-        peers.bury(Instant(1));
-        let granted = &mut peers.get_mut(replica(1, 1)).unwrap().lease.granted;
-        granted.leave(group, left, crate::replication::Mutant::None);
-        peers.bury(Instant(29));
-        assert_eq!(peers.blocked_until(group, Instant(29)), Some(Instant(30)));
-        peers.bury(Instant(30));
-        assert!(peers.get(replica(1, 1)).is_none());
-    }
-
-    #[test]
-    fn a_pause_of_ours_is_nobodys_silence() {
-        let mut peers = Peers::default();
-        peers.meet(replica(1, 1), Instant(0));
-        peers.forgive(Duration::from_nanos(90), Instant(100));
-        let silence = peers.silence(replica(1, 1), Instant(0), Instant(100));
-        assert_eq!(silence, Duration::from_nanos(10));
-    }
-
-    #[test]
-    fn versions_of_lease_sets_never_come_back() {
-        let mut peers = Peers::default();
-        assert!(peers.next_version() < peers.next_version());
-    }
-}
+mod tests;

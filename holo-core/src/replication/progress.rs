@@ -1,6 +1,7 @@
 //! What a primary knows of one member in its epoch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::dedup::SessionWindows;
 use super::messages::{LogPosition, SnapshotId};
@@ -42,6 +43,10 @@ pub(super) struct Progress {
     pub(super) wants_copy: bool,
     /// The snapshot that it was offered.
     pub(super) copy: Option<SnapshotCopy>,
+    /// Copies that came to nothing, one after the other.
+    pub(super) copy_failures: u32,
+    /// Because of them it is offered none before this.
+    pub(super) copy_after: Instant,
 }
 
 /// A snapshot that is taken for one learner.
@@ -52,6 +57,10 @@ pub(super) struct SnapshotCopy {
     /// The answered requests as of `at`.
     pub(super) windows: Arc<SessionWindows>,
     pub(super) offered_at: Instant,
+    /// The learner has begun with it.
+    pub(super) is_taken: bool,
+    /// When it was taken, or the learner was last heard to be at it.
+    pub(super) moved_at: Instant,
 }
 
 impl Progress {
@@ -74,6 +83,8 @@ impl Progress {
             since: now,
             wants_copy: false,
             copy: None,
+            copy_failures: 0,
+            copy_after: Instant(0),
         }
     }
 
@@ -89,6 +100,24 @@ impl Progress {
     /// What need not be sent again.
     pub(super) fn reached(&self) -> Seq {
         if self.based { self.matched } else { self.matched.max(self.received) }
+    }
+
+    /// It fetches the snapshot that it was offered.
+    pub(super) fn note_copying(&mut self, at: Seq, now: Instant) {
+        if let Some(copy) = self.copy.as_mut().filter(|copy| copy.at.seq <= at) {
+            copy.is_taken = true;
+            copy.moved_at = now;
+        }
+    }
+
+    /// A pause of our own is nobody's slowness.
+    pub(super) fn forgive(&mut self, pause: Duration, now: Instant) {
+        let shift = |at: &mut Instant| *at = at.after(pause).min(now);
+        shift(&mut self.progressed_at);
+        shift(&mut self.leased_at);
+        if let Some(copy) = &mut self.copy {
+            shift(&mut copy.moved_at);
+        }
     }
 
     /// Begins a new epoch of the same primary: what it has, it has.

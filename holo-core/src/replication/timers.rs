@@ -7,7 +7,7 @@ use crate::{ErrorCode, Failure};
 /// How often the machine looks around between two beats.
 const TICKS_PER_HEARTBEAT: u32 = 4;
 /// How many heartbeats [`Timers::calm_look`] is at most.
-const CALM_HEARTBEATS: u32 = 4;
+const CALM_HEARTBEATS: u32 = 8;
 
 /// The times of one cluster; the same on all its nodes, but for the drift of their clocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,22 @@ impl Timers {
     pub(super) fn calm_look(&self) -> Duration {
         let calm = self.heartbeat.saturating_mul(CALM_HEARTBEATS);
         calm.min(self.stall / 4).max(self.heartbeat)
+    }
+
+    /// A beat that left less than this ago is not sent again only because others leave.
+    pub(super) fn lately(&self) -> Duration {
+        self.heartbeat / 2
+    }
+
+    /// How long a host whose beats go along with those of a pacer waits for them.
+    pub(super) fn patience(&self) -> Duration {
+        self.heartbeat / 2 * 3
+    }
+
+    /// Whether the answer to a beat may wait for the next beat the other way: the lease that it renews has been renewed
+    /// by the answer before, and has more than a heartbeat left when this one comes.
+    pub(super) fn may_owe(&self) -> bool {
+        self.lease >= self.heartbeat.saturating_mul(3)
     }
 
     /// How long a peer may say nothing before it counts as silent.

@@ -66,6 +66,37 @@ fn a_corrupt_page_is_named() {
 }
 
 #[test]
+fn hashing_ahead_changes_no_verdict() {
+    let arena = used_arena(16);
+    let source: Vec<u8> = (0..4 * PAGE + 9).map(|at| (at / 251).to_le_bytes()[0]).collect();
+    let filled = |ahead: bool, source: &[u8]| {
+        let mut staged = Staged::new(&arena, 9 * PAGE, PAGE - 5, source.len() as u64).unwrap();
+        let mut place = PAGE - 5;
+        // No piece ends where a page does.
+        for piece in source.chunks(PAGE_BYTES + 77) {
+            staged.copy_from(place, piece);
+            place += piece.len() as u64;
+            if ahead {
+                staged.hash_written();
+            }
+        }
+        staged
+    };
+    let expected = filled(false, &source).digests();
+    filled(true, &source).verify(&expected).unwrap();
+    let mut changed = source.clone();
+    changed[3 * PAGE_BYTES] ^= 1;
+    let error = filled(true, &changed).verify(&expected).unwrap_err();
+    assert!(matches!(error, MemError::Corrupt { page: PageIndex(3) }), "{error}");
+
+    // What was hashed and then changed is hashed again.
+    let mut staged = filled(true, &source);
+    staged.copy_from(PAGE, &[!source[5]]);
+    let error = staged.verify(&expected).unwrap_err();
+    assert!(matches!(error, MemError::Corrupt { page: PageIndex(1) }), "{error}");
+}
+
+#[test]
 fn a_list_of_digests_of_another_length_is_refused() {
     let arena = Arena::new(16 * PAGE).unwrap();
     let mut staged = Staged::new(&arena, 2 * PAGE, 0, 2 * PAGE).unwrap();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a broken test ends by its panic")]
 
 mod abandon;
+mod background;
 mod echo;
 mod hostile;
 mod limits;

@@ -85,3 +85,20 @@ fn settings_go_into_a_file_and_back() {
     assert_eq!(config.weight_milli, 500);
     assert_eq!(config.timers.replication.lease, Duration::from_millis(250));
 }
+
+#[test]
+fn a_node_can_be_named_after_any_machine() {
+    for (machine, name) in [
+        ("lab1.example", "lab1.example"),
+        ("Ann's Mac", "Ann-s-Mac"),
+        ("-_.x", "x"),
+        ("", "node"),
+        ("...", "node"),
+        ("über", "ber"),
+    ] {
+        assert_eq!(named_after(machine), name);
+        holo_core::check_name("node", &named_after(machine)).unwrap();
+    }
+    let long = named_after(&"x".repeat(300));
+    holo_core::check_name("node", &long).unwrap();
+}

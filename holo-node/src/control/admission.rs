@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use holo_core::catalog::{Admission, Answer, Authority, NewNode, NodeState, Operation};
 use holo_core::replication::NodeNumber;
 use holo_core::wire::{Decode, JoinReply, JoinRequest, Kind, WIRE_VERSION, welcome_statement};
-use holo_core::{ErrorCode, Failure, Instant, NodeId, PublicKey, Role, UnixMillis, limits};
+use holo_core::{
+    ErrorCode, Failure, Instant, NodeId, PublicKey, Role, UnixMillis, check_name, limits,
+};
 use holo_net::{Peer, Request};
 use parking_lot::Mutex;
 
@@ -59,7 +62,9 @@ impl Control {
         }
         if peer.role == Role::Node {
             if self.node_number(peer.key).is_some() {
-                self.links.admitted(peer.key);
+                if !peer.background {
+                    self.links.admitted(peer.key);
+                }
                 return Ok(());
             }
             // A principal's key with a node's certificate is somebody's mistake or attack.
@@ -78,7 +83,14 @@ impl Control {
             );
             return Err(Failure::new(ErrorCode::NotReady, message).retry_after_ms(500));
         }
-        self.policy.load().principal(peer.key)?;
+        if let Err(unknown) = self.policy.load().principal(peer.key).map(drop) {
+            if self.facts_of.load(Ordering::SeqCst) >= *self.copy.version().borrow() {
+                return Err(unknown);
+            }
+            // Right after a start the copy may know more than what was made of it.
+            let message = format!("node {} has not taken over all that it knows", self.config.name);
+            return Err(Failure::new(ErrorCode::NotReady, message).retry_after_ms(50));
+        }
         if self.node_number(peer.key).is_some() {
             let message = format!("key {} came as a client", peer.key.short());
             return Err(Failure::new(ErrorCode::Denied, message));
@@ -135,7 +147,8 @@ impl Control {
     /// # Errors
     ///
     /// [`ErrorCode::NotReady`], [`ErrorCode::VersionMismatch`], [`ErrorCode::ClockSkew`], [`ErrorCode::Malformed`],
-    /// [`ErrorCode::IdentityMismatch`] when the request is for another node than the stranger, and those of the admission.
+    /// [`ErrorCode::IdentityMismatch`] when the request is for another node than the stranger,
+    /// [`ErrorCode::InvalidArgument`] for what is no name, and those of the admission.
     pub(crate) async fn serve_join(&self, peer: &Peer, body: Bytes) -> Result<JoinReply, Failure> {
         let request = JoinRequest::decode_body(&body)?;
         // The first node of a cluster is ready when the cluster and its first tickets are made.
@@ -164,6 +177,7 @@ impl Control {
             return Err(Failure::new(ErrorCode::IdentityMismatch, message));
         }
         check_clock(UnixMillis(request.unix_ms), self.clock.wall())?;
+        check_name("node", &request.name)?;
         let nonce = sized(&request.nonce, "a nonce has 16 bytes")?;
         let admission = Admission {
             ticket: PublicKey::from_slice(&request.ticket)?,

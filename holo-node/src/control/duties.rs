@@ -21,6 +21,8 @@ use crate::links::pause_for;
 
 /// How often the leader looks, whether anything changed or not.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often the others look whether they lead or vote.
+const LOOK_ASIDE: Duration = Duration::from_millis(500);
 /// At most so often it looks because something changed.
 const LOOK_LEAST: Duration = Duration::from_millis(20);
 /// A pause that took so long was no pause but a process that got no time: what it did not hear meanwhile says nothing
@@ -128,11 +130,20 @@ impl Control {
         let mut version = self.copy.version();
         loop {
             let before = self.clock.now();
-            pause_for(LOOK_LEAST).await;
+            let look =
+                if self.voting().is_some_and(|it| it.leads_in_name()) { LOOK } else { LOOK_ASIDE };
+            let changed = tokio::select! {
+                _changed = version.changed() => true,
+                () = self.standing_changed(look) => false,
+            };
+            if changed {
+                // What else changes now is looked at together.
+                pause_for(LOOK_LEAST).await;
+                version.mark_unchanged();
+            }
             if self.clock.now().since(before) >= STARVED {
                 self.health.lock().set_leading(self.clock.now(), false);
             }
-            drop(tokio::time::timeout(LOOK, version.changed()).await);
             let leads = self.is_leader();
             self.health.lock().set_leading(self.clock.now(), leads);
             if leads {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use holo_core::catalog::{CatalogState, Changes, NodeState};
@@ -64,6 +65,7 @@ impl Control {
             let seen = *version.borrow_and_update();
             if seen > refreshed {
                 refreshed = self.refresh(refreshed).await;
+                self.facts_of.store(refreshed, Ordering::SeqCst);
             }
             if let Some(sink) = self.sink.get()
                 && let Some(news) = self.news(&mut told)

@@ -30,8 +30,8 @@ const ASK_DEADLINE: Duration = Duration::from_secs(30);
 const PIECE_BYTES: usize = 16 << 20;
 /// Pause after a voter that gave nothing.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often a voter that is in touch looks whether it still is.
-const IN_TOUCH_LOOK: Duration = Duration::from_millis(100);
+/// How often a voter that is in touch looks whether it still is; it looks at once when it hears of another leader.
+const IN_TOUCH_LOOK: Duration = Duration::from_millis(500);
 /// How long a voter may know no leader before its node follows another one.
 const OUT_OF_TOUCH: Duration = Duration::from_secs(2);
 
@@ -49,7 +49,7 @@ impl Control {
                 lost = None;
                 // What others said of leaders is old when this voter loses its own.
                 self.note_leader(NodeNumber(0));
-                pause_for(IN_TOUCH_LOOK).await;
+                self.standing_changed(IN_TOUCH_LOOK).await;
                 continue;
             }
             // Who votes hears of the next leader as soon as anybody.
@@ -80,6 +80,17 @@ impl Control {
                     pause_for(PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Waits until the agreement has another leader or other voters, for `patience` at most; where this node does not
+    /// vote, for as long.
+    pub(super) async fn standing_changed(&self, patience: Duration) {
+        let Some(voting) = self.voting() else { return pause_for(patience).await };
+        let mut standing = voting.catalog.standing();
+        standing.mark_unchanged();
+        if let Ok(Err(_over)) = tokio::time::timeout(patience, standing.changed()).await {
+            pause_for(patience).await;
         }
     }
 

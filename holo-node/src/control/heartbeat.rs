@@ -19,6 +19,8 @@ use crate::links::pause_for;
 const BEAT_DEADLINE: Duration = Duration::from_secs(2);
 /// Pause after a beat that nobody heard.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Whoever was heard within it is not deaf; at most the quarter of any silence that somebody is judged by.
+const MOMENT_MAX: Duration = Duration::from_millis(100);
 
 impl Control {
     /// Sends heartbeats for as long as it is polled.
@@ -41,9 +43,15 @@ impl Control {
         }
     }
 
-    /// Whether voters' words reach this node, asked until one does, for `patience` at most. A node that speaks and hears
-    /// nothing takes everybody else for silent: it must not take over what it could not serve.
+    /// Whether voters' words reach this node, asked until one does, for `patience` at most, unless one did a moment ago. A
+    /// node that speaks and hears nothing takes everybody else for silent: it must not take over what it could not serve.
     pub(super) async fn hears(&self, patience: Duration) -> bool {
+        let answered = *self.answered.lock();
+        let timers = &self.config.timers.replication;
+        let moment = MOMENT_MAX.min(timers.evict.min(timers.take_over) / 4);
+        if answered.is_some_and(|at| self.clock.now().since(at) < moment) {
+            return true;
+        }
         let until = self.clock.now().after(patience);
         let mut turn = 0;
         loop {
@@ -64,6 +72,12 @@ impl Control {
     }
 
     async fn beat(&self, turn: usize) -> Result<(), Failure> {
+        self.try_beat(turn).await?;
+        *self.answered.lock() = Some(self.clock.now());
+        Ok(())
+    }
+
+    async fn try_beat(&self, turn: usize) -> Result<(), Failure> {
         let Some(replica) = self.replica() else { return Ok(()) };
         let mut nonce = [0; 16];
         fill_random(&mut nonce)?;

@@ -43,8 +43,8 @@ use holo_core::catalog::BootId;
 use holo_core::placement::ClusterView;
 use holo_core::replication::{ConfigVerifier, GroupId, NodeNumber, Proposal, ReplicaId};
 use holo_core::wire::{NodeLoad, RaftEnvelope};
-use holo_core::{ClusterId, Epoch, ErrorCode, Failure, NodeId, Policy, PublicKey};
-use holo_net::{Connection, Endpoint};
+use holo_core::{ClusterId, Epoch, ErrorCode, Failure, Instant, NodeId, Policy, PublicKey};
+use holo_net::{BoxFuture, Connection, Endpoint};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -106,6 +106,8 @@ pub(crate) struct Control {
     policy: ArcSwap<Policy>,
     members: ArcSwap<MemberIndex>,
     view: ArcSwapOption<ServedView>,
+    /// The version of the catalog that policy and members are of.
+    facts_of: AtomicU64,
     phase: watch::Sender<Phase>,
     /// The node that leads the catalog, as this node last heard; 0 for nobody.
     leader_heard: AtomicU32,
@@ -117,6 +119,8 @@ pub(crate) struct Control {
     poke: Notify,
     strangers: Strangers,
     health: Mutex<Health>,
+    /// When a voter last answered a heartbeat.
+    answered: Mutex<Option<Instant>>,
     duties: Mutex<Duties>,
     sessions: Sessions,
     load: OnceLock<LoadSource>,
@@ -167,6 +171,7 @@ impl Control {
             policy: ArcSwap::default(),
             members: ArcSwap::default(),
             view: ArcSwapOption::empty(),
+            facts_of: AtomicU64::new(0),
             phase: watch::Sender::new(Phase::Joining),
             leader_heard: AtomicU32::new(0),
             proposals: Proposals::default(),
@@ -176,6 +181,7 @@ impl Control {
             poke: Notify::new(),
             strangers: Strangers::default(),
             health: Mutex::default(),
+            answered: Mutex::default(),
             duties: Mutex::default(),
             sessions: Sessions::default(),
             load: OnceLock::new(),
@@ -511,8 +517,17 @@ impl ControlPort for Control {
         self.poke.notify_one();
     }
 
+    fn go_along(&self) {
+        holo_catalog::go_along();
+    }
+
     fn link(&self, node: NodeNumber) -> Option<Connection> {
         self.links.link(node)
+    }
+
+    fn background_link(&self, node: NodeNumber) -> BoxFuture<Result<Connection, Failure>> {
+        let links = Arc::clone(&self.links);
+        Box::pin(async move { links.background(node).await })
     }
 
     fn node_of(&self, key: PublicKey) -> Option<NodeNumber> {

@@ -66,6 +66,11 @@ impl Voting {
         self.catalog.is_leader()
     }
 
+    /// Whether this node leads by the last election, be a majority in touch with it or not.
+    pub(crate) fn leads_in_name(&self) -> bool {
+        self.catalog.standing().borrow().leader == Some(self.id)
+    }
+
     /// Voters by the agreement itself.
     pub(crate) fn voters(&self) -> BTreeSet<VoterId> {
         self.catalog.standing().borrow().voters.clone()

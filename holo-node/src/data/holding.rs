@@ -189,7 +189,7 @@ impl DataPlane {
         });
         let shown = match read.await {
             Ok(None) => return false,
-            Ok(Some(pages)) => self.while_current(fetch, || pages.show()),
+            Ok(Some(pages)) => self.while_current(fetch, move || pages.show()).await,
             Err(failure) => Err(failure),
         };
         if let Err(failure) = &shown {

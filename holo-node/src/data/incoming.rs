@@ -13,8 +13,8 @@ use crate::workers::blocking;
 
 /// Up to so many bytes are copied and hashed on the spot: another thread would cost more.
 const AT_ONCE: u64 = 64 << 10;
-/// Bytes that are copied in one go, while the next ones arrive.
-const BATCH_BYTES: usize = 512 << 10;
+/// Bytes that are copied and hashed in one go, while the next ones arrive.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Takes all that is left of `incoming` as the bytes from `offset` on, and compares it with `digests`, 32 bytes a page.
 ///
@@ -36,28 +36,34 @@ pub(crate) async fn stage(
         staged.verify(&digests)?;
         return Ok(staged);
     }
-    let (staged, batch) =
-        join(blocking(move || Ok(shard.stage(offset, len)?)), next_batch(incoming)).await;
-    let (mut staged, mut batch, mut place) = (staged?, batch?, offset);
-    while !batch.is_empty() {
+    let (mut staged, mut place) = (None, offset);
+    let mut batch = next_batch(incoming).await?;
+    loop {
         let start = place;
         place += batch.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-        let copying = blocking(move || {
+        let expected = (place == offset + len).then(|| digests.clone());
+        let (shard, before) = (Arc::clone(&shard), staged.take());
+        // One hand-over per batch does all of its work while its bytes are in the processor's cache.
+        let filling = blocking(move || {
+            let mut staged = before.map_or_else(|| shard.stage(offset, len), Ok)?;
             let mut place = start;
             for chunk in batch {
                 staged.copy_from(place, &chunk);
                 place += chunk.len() as u64;
             }
+            match expected {
+                Some(expected) => staged.verify(&expected)?,
+                None => staged.hash_written(),
+            }
             Ok(staged)
         });
-        let (copied, next) = join(copying, next_batch(incoming)).await;
-        (staged, batch) = (copied?, next?);
+        let (filled, next) = join(filling, next_batch(incoming)).await;
+        batch = next?;
+        if batch.is_empty() {
+            return filled;
+        }
+        staged = Some(filled?);
     }
-    let verifying = blocking(move || {
-        staged.verify(&digests)?;
-        Ok(staged)
-    });
-    verifying.await
 }
 
 /// What comes next, up to a batch; nothing at the end.

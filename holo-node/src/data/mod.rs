@@ -68,13 +68,15 @@ pub(crate) struct DataPlane {
     clock: Clock,
     machine: Mutex<Machine>,
     outboxes: Outboxes,
-    /// The machine wants to be woken earlier than it did.
+    /// The machine wants to be woken at another time.
     rearm: Notify,
     /// Bytes of frozen states that learners have fetched here.
     copied: AtomicU64,
     /// Held while all that is here is read for an operator.
     digesting: tokio::sync::Mutex<()>,
     runtime: Handle,
+    /// For what may wait: copies.
+    background: Handle,
     tasks: Mutex<JoinSet<()>>,
     kept: OnceLock<Kept>,
 }
@@ -83,6 +85,8 @@ pub(crate) struct DataPlane {
 #[derive(Debug)]
 struct Machine {
     host: Host,
+    /// When the machine will be woken.
+    alarm: Option<Instant>,
     next_ticket: u64,
     next_payload: u64,
     waiting: BTreeMap<Ticket, oneshot::Sender<Result<Bytes, Failure>>>,
@@ -123,7 +127,8 @@ struct Effects {
 }
 
 impl DataPlane {
-    /// A replica that holds nothing yet. Tasks run on the current tokio runtime until [`Self::stop`].
+    /// A replica that holds nothing yet. Tasks run on the current tokio runtime until
+    /// [`Self::stop`], and what may wait on that of `background`.
     ///
     /// # Errors
     ///
@@ -135,9 +140,11 @@ impl DataPlane {
         arrays: Arc<Arrays>,
         control: Arc<dyn ControlPort>,
         clock: Clock,
+        background: Handle,
     ) -> Result<Arc<Self>, Failure> {
         let machine = Machine {
             host: Host::new(me, timers, verifier)?,
+            alarm: None,
             next_ticket: 0,
             next_payload: 0,
             waiting: BTreeMap::new(),
@@ -161,6 +168,7 @@ impl DataPlane {
             copied: AtomicU64::new(0),
             digesting: tokio::sync::Mutex::new(()),
             runtime: Handle::current(),
+            background,
             tasks: Mutex::new(JoinSet::new()),
             kept: OnceLock::new(),
         });
@@ -188,6 +196,7 @@ impl DataPlane {
         let mut inputs: Vec<Input> = Vec::new();
         if let Some(living) = news.living {
             self.outboxes.retain(&living);
+            self.arrays.gates.retain(&living);
             inputs.push(Input::Living(living));
         }
         inputs.extend(news.configs.into_iter().map(Input::Config));
@@ -242,7 +251,9 @@ impl DataPlane {
     }
 
     fn feed(self: &Arc<Self>, from: ReplicaId, messages: Vec<Message>) {
-        self.with_machine(|machine, now| {
+        // A beat brings what is due forward: the timer for it can rest.
+        let is_beat = |message: &Message| matches!(message, Message::Beat(_));
+        self.with_alarm(messages.iter().any(is_beat), |machine, now| {
             for message in messages {
                 if let Err(failure) = machine.host.handle_input(now, Input::Message { from, message }) {
                     tracing::debug!(%from, code = %failure.code, message = %failure.message, "message refused");
@@ -327,31 +338,47 @@ impl DataPlane {
     pub(crate) fn load(&self) -> DataLoad {
         let mut load =
             DataLoad { copied_bytes: self.copied.load(Ordering::Relaxed), ..DataLoad::default() };
-        for group in self.summary() {
-            match group.role {
+        for (role, learners) in self.machine.lock().host.loads() {
+            match role {
                 Role::Primary | Role::PrimaryPending => load.groups_primary += 1,
                 Role::Backup => load.groups_backup += 1,
                 Role::Learner | Role::Empty => {}
             }
-            load.copies_out += u32::try_from(group.learners.len()).unwrap_or(u32::MAX);
+            load.copies_out += u32::try_from(learners).unwrap_or(u32::MAX);
         }
         load
     }
 
     /// Gives the machine something to do, then carries out what it wants.
     fn with_machine<T>(self: &Arc<Self>, act: impl FnOnce(&mut Machine, Instant) -> T) -> T {
+        self.with_alarm(false, act)
+    }
+
+    /// [`Self::with_machine`]; with `put_off` nobody wakes the machine at the time that it asked for before, when it asks
+    /// for a later one now. Where much goes on, that would cost more than it saves.
+    fn with_alarm<T>(
+        self: &Arc<Self>,
+        put_off: bool,
+        act: impl FnOnce(&mut Machine, Instant) -> T,
+    ) -> T {
         let mut effects = Effects::default();
         let now = self.clock.now();
-        let (value, earlier) = {
+        let (value, moved) = {
             let mut machine = self.machine.lock();
-            let before = machine.host.poll_timeout();
             let value = act(&mut machine, now);
             machine.drain(&self.arrays, self.control.as_ref(), now, &mut effects);
-            let after = machine.host.poll_timeout();
-            (value, after.is_some_and(|after| before.is_none_or(|before| after < before)))
+            let due = machine.host.poll_timeout();
+            let alarm = machine.alarm;
+            let moved = due.is_some_and(|due| {
+                alarm.is_none_or(|alarm| due < alarm || (put_off && due > alarm))
+            });
+            (value, moved)
         };
-        if earlier {
+        if moved {
             self.rearm.notify_one();
+        }
+        if effects.sends.iter().any(|(_, message)| matches!(message, Message::Beat(_))) {
+            self.control.go_along();
         }
         self.carry_out(effects);
         value
@@ -373,8 +400,9 @@ impl DataPlane {
     async fn keep_time(self: Arc<Self>) {
         loop {
             let (due, stalled) = {
-                let machine = self.machine.lock();
-                (machine.host.poll_timeout(), !machine.stalled.is_empty())
+                let mut machine = self.machine.lock();
+                machine.alarm = machine.host.poll_timeout();
+                (machine.alarm, !machine.stalled.is_empty())
             };
             let now = self.clock.now();
             let mut pause = due.map_or(Duration::from_secs(60), |due| due.since(now));
@@ -476,7 +504,8 @@ impl Machine {
                 }
                 Output::Propose(proposal) => control.propose(proposal),
                 Output::AskCatalog { group, above } => control.ask_config(group, above),
-                Output::Reads { group, gate } => arrays.gates.of(group).set(gate),
+                Output::Reads { group, gate } => arrays.gates.set(group, &gate),
+                Output::Lease { peer, until } => arrays.gates.renew(peer, until),
                 Output::Reset { group } => {
                     self.stalled.remove(&group);
                     self.fetching.remove(&group);

@@ -15,6 +15,7 @@ use holo_core::{ArrayId, ErrorCode, Failure, PAGE_BYTES, PublicKey, ShardIndex, 
 use holo_mem::{MemError, PageRun, Shard, ShardSnapshot};
 use holo_net::{BulkReply, Connection};
 use prost::Message;
+use tokio::task::JoinSet;
 
 use super::incoming::stage;
 use super::payloads::request;
@@ -26,7 +27,7 @@ const COPY_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes of page digests in one part of an index.
 const INDEX_BYTES: usize = 512 << 10;
 /// Bytes of pages that are fetched in one request.
-const RUN_BYTES: u64 = 512 << 10;
+const RUN_BYTES: u64 = 2 << 20;
 
 const PAGE: u64 = PAGE_BYTES as u64;
 
@@ -38,7 +39,7 @@ pub(crate) struct Frozen {
 
 impl Frozen {
     /// The shards as they are now.
-    pub(super) fn of(shards: &[(ArrayId, ShardIndex, Arc<Shard>)]) -> Self {
+    pub(crate) fn of(shards: &[(ArrayId, ShardIndex, Arc<Shard>)]) -> Self {
         let frozen = shards.iter().map(|(array, index, shard)| (*array, *index, shard.snapshot()));
         Self { shards: frozen.collect() }
     }
@@ -104,7 +105,7 @@ impl DataPlane {
     ) -> Result<Bytes, Failure> {
         let node = self.member(key)?;
         let query = SnapshotQuery::decode_body(&body)?;
-        let frozen = self.frozen(node, query.group, query.snapshot)?;
+        let frozen = self.frozen(node, query.group, query.snapshot).await?;
         let index = blocking(move || frozen.index(query.after)).await?;
         Ok(Bytes::from(index.encode_to_vec()))
     }
@@ -114,10 +115,14 @@ impl DataPlane {
     /// # Errors
     ///
     /// As [`Self::snapshot_index`]; [`ErrorCode::TooLarge`], [`ErrorCode::OutOfRange`].
-    pub(crate) fn snapshot_pages(&self, key: PublicKey, body: &[u8]) -> Result<BulkReply, Failure> {
+    pub(crate) async fn snapshot_pages(
+        self: Arc<Self>,
+        key: PublicKey,
+        body: Bytes,
+    ) -> Result<BulkReply, Failure> {
         let node = self.member(key)?;
-        let query = SnapshotPages::decode_body(body)?;
-        let frozen = self.frozen(node, query.group, query.snapshot)?;
+        let query = SnapshotPages::decode_body(&body)?;
+        let frozen = self.frozen(node, query.group, query.snapshot).await?;
         let (array, shard) = (ArrayId(query.array), ShardIndex(query.shard));
         let snapshot = frozen.find(array, shard).ok_or_else(|| {
             let message = format!("shard {shard} of array #{array} is not in the frozen state");
@@ -135,16 +140,14 @@ impl DataPlane {
     /// Makes the shards of a group what they are in a frozen state of another replica.
     pub(super) async fn fetch_snapshot(self: Arc<Self>, fetch: Fetch) {
         let Fetch { id, group, from, at, .. } = fetch;
-        let mut was_kept = false;
-        let fetched = match self.control.link(from.node) {
-            Some(link) => {
-                was_kept = self.start_with_kept(fetch).await;
-                self.copy(&link, fetch).await
-            }
-            None => Err(Failure::new(ErrorCode::Unreachable, format!("node {}", from.node))),
-        };
-        let input = match fetched {
-            Ok(bytes) => {
+        // Where it ends with this task.
+        let mut copying = JoinSet::new();
+        copying.spawn_on(Arc::clone(&self).copy_in_background(fetch), &self.background);
+        let copied = copying.join_next().await.and_then(Result::ok).unwrap_or_else(|| {
+            Err(Failure::new(ErrorCode::Internal, "a copy ended without an outcome"))
+        });
+        let input = match copied {
+            Ok((bytes, was_kept)) => {
                 tracing::debug!(%group, %from, bytes, "copied");
                 if was_kept {
                     self.forget_kept(group).await;
@@ -168,22 +171,45 @@ impl DataPlane {
         });
     }
 
-    /// Touches pages, unless this fetch was overtaken. Under the lock of the machine, so that nothing comes between.
-    pub(super) fn while_current<T>(
-        &self,
-        fetch: Fetch,
-        touch: impl FnOnce() -> Result<T, MemError>,
+    /// Does what needs the lock of the machine where users are served: a thread that stands back could be kept waiting
+    /// while it holds the lock, and everybody else with it.
+    async fn foreground<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let machine = self.machine.lock();
-        if machine.fetching.get(&fetch.group) != Some(&fetch.id) {
-            let message = format!("the copy of group {} was overtaken by another", fetch.group);
-            return Err(Failure::new(ErrorCode::Cancelled, message));
-        }
-        Ok(touch()?)
+        let plane = Arc::clone(self);
+        let working = self.runtime.spawn(async move { work(&plane) });
+        let ended = |_| Failure::new(ErrorCode::ShuttingDown, "the node is stopping");
+        working.await.map_err(ended)?
+    }
+
+    /// Touches pages, unless this fetch was overtaken. Under the lock of the machine, so that nothing comes between.
+    pub(super) async fn while_current<T: Send + 'static>(
+        self: &Arc<Self>,
+        fetch: Fetch,
+        touch: impl FnOnce() -> Result<T, MemError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let touching = self.foreground(move |plane| {
+            let machine = plane.machine.lock();
+            if machine.fetching.get(&fetch.group) != Some(&fetch.id) {
+                let message = format!("the copy of group {} was overtaken by another", fetch.group);
+                return Err(Failure::new(ErrorCode::Cancelled, message));
+            }
+            Ok(touch()?)
+        });
+        touching.await
+    }
+
+    /// Copies what differs from what is kept here; gives the number of bytes that travelled, and whether anything was.
+    async fn copy_in_background(self: Arc<Self>, fetch: Fetch) -> Result<(u64, bool), Failure> {
+        let was_kept = self.start_with_kept(fetch).await;
+        // Not before: nothing keeps it alive meanwhile.
+        let link = self.control.background_link(fetch.from.node).await?;
+        Ok((self.copy(&link, fetch).await?, was_kept))
     }
 
     /// Copies what differs; gives the number of bytes that travelled.
-    async fn copy(&self, link: &Connection, fetch: Fetch) -> Result<u64, Failure> {
+    async fn copy(self: &Arc<Self>, link: &Connection, fetch: Fetch) -> Result<u64, Failure> {
         let Fetch { group, snapshot, .. } = fetch;
         let (mut seen, mut bytes) = (0, 0);
         let mut here = self.arrays.shards_of_group(group);
@@ -218,16 +244,17 @@ impl DataPlane {
         }
         // What the frozen state does not have, nobody wrote before it.
         for (_, _, shard) in here {
-            self.while_current(fetch, || {
+            let clearing = self.while_current(fetch, move || {
                 shard.clear();
                 Ok(())
-            })?;
+            });
+            clearing.await?;
         }
         Ok(bytes)
     }
 
     async fn copy_shard(
-        &self,
+        self: &Arc<Self>,
         link: &Connection,
         fetch: Fetch,
         wanted: &ShardPages,
@@ -248,10 +275,12 @@ impl DataPlane {
         let (own_digests, _) = own.digests.as_chunks::<32>();
         if own.pages.iter().any(|page| wanted.pages.binary_search(page).is_err()) {
             // Something is zero there that is not zero here.
-            self.while_current(fetch, || {
+            let shard = Arc::clone(shard);
+            let clearing = self.while_current(fetch, move || {
                 shard.clear();
                 Ok(())
-            })?;
+            });
+            clearing.await?;
         }
         let differs = |page: u32, digest: &[u8; 32]| {
             let same = own.pages.binary_search(&page).ok().and_then(|at| own_digests.get(at));
@@ -268,7 +297,7 @@ impl DataPlane {
     }
 
     async fn copy_run(
-        &self,
+        self: &Arc<Self>,
         link: &Connection,
         fetch: Fetch,
         wanted: &ShardPages,
@@ -294,23 +323,28 @@ impl DataPlane {
         }
         let digests = Bytes::copy_from_slice(run.digests.as_flattened());
         let staged = stage(Arc::clone(shard), offset, digests, &mut incoming).await?;
-        self.while_current(fetch, || shard.publish(staged))?;
+        let shard = Arc::clone(shard);
+        self.while_current(fetch, move || shard.publish(staged)).await?;
         Ok(len)
     }
 
     /// A frozen state for the replica of the group on `node`.
-    fn frozen(
-        &self,
+    async fn frozen(
+        self: &Arc<Self>,
         node: NodeNumber,
         group: Option<GroupBody>,
         snapshot: u64,
     ) -> Result<Arc<Frozen>, Failure> {
         let group = GroupBody::checked(group)?;
-        self.check_holder(node, group)?;
-        let machine = self.machine.lock();
-        machine.frozen.get(&(group, SnapshotId(snapshot))).cloned().ok_or_else(|| {
-            Failure::new(ErrorCode::NotFound, format!("frozen state {snapshot} of group {group}"))
-        })
+        let finding = self.foreground(move |plane| {
+            plane.check_holder(node, group)?;
+            let machine = plane.machine.lock();
+            machine.frozen.get(&(group, SnapshotId(snapshot))).cloned().ok_or_else(|| {
+                let message = format!("frozen state {snapshot} of group {group}");
+                Failure::new(ErrorCode::NotFound, message)
+            })
+        });
+        finding.await
     }
 }
 
@@ -368,7 +402,7 @@ mod tests {
         let joined: Vec<(u32, usize)> =
             runs(pages.into_iter()).iter().map(|run| (run.first, run.digests.len())).collect();
         assert_eq!(joined, [(1, 3), (7, 1), (9, 2)]);
-        let many = runs((0..20).map(|page| (page, [0; 32])));
-        assert_eq!(many.iter().map(|run| run.digests.len()).collect::<Vec<_>>(), [8, 8, 4]);
+        let many = runs((0..80).map(|page| (page, [0; 32])));
+        assert_eq!(many.iter().map(|run| run.digests.len()).collect::<Vec<_>>(), [32, 32, 16]);
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod digests;
+mod kept;
 mod payloads;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use holo_net::{
     Peer, Response, Service,
 };
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::payloads::request;
@@ -127,8 +129,16 @@ impl ControlPort for Port {
         self.catalog.tell();
     }
 
+    fn go_along(&self) {}
+
     fn link(&self, node: NodeNumber) -> Option<Connection> {
         self.links.lock().get(&node).filter(|link| !link.is_closed()).cloned()
+    }
+
+    fn background_link(&self, node: NodeNumber) -> BoxFuture<Result<Connection, Failure>> {
+        let link = self.link(node);
+        let none = Failure::new(ErrorCode::Unreachable, format!("node {node}"));
+        Box::pin(async move { link.ok_or(none) })
     }
 
     fn node_of(&self, key: PublicKey) -> Option<NodeNumber> {
@@ -170,7 +180,7 @@ impl Service for Peers {
             match header.kind {
                 Kind::StagePayload => plane.take_payload(peer.key, body, incoming).await,
                 Kind::FetchPayload => plane.give_payload(peer.key, &body),
-                _ => plane.snapshot_pages(peer.key, &body),
+                _ => plane.snapshot_pages(peer.key, body).await,
             }
         })
     }
@@ -239,6 +249,7 @@ impl Lab {
                 Arc::new(arrays),
                 Arc::new(port),
                 Clock::start(),
+                Handle::current(),
             )
             .unwrap();
             service.plane.set(Arc::clone(&plane)).unwrap();

@@ -115,3 +115,6 @@ impl Kept {
         Subject { cluster, node, close: CloseId::default(), group, epoch: Epoch(0), seq: Seq(0) }
     }
 }
+
+#[cfg(test)]
+mod tests;

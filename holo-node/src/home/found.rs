@@ -11,7 +11,7 @@ use holo_core::catalog::{
 use holo_core::replication::NodeNumber;
 use holo_core::{
     ClusterId, ErrorCode, Failure, Grant, JoinTicket, NodeId, Principal, PublicKey, Role, TenantId,
-    UnixMillis, Verb, limits,
+    UnixMillis, Verb, check_name, limits,
 };
 use holo_net::Identity;
 use serde::{Deserialize, Serialize};
@@ -166,11 +166,11 @@ pub fn init(directory: &Path, options: &InitOptions) -> Result<Initialized, Fail
 
 fn check(options: &InitOptions) -> Result<(), Failure> {
     let refuse = |why: String| Err(Failure::new(ErrorCode::InvalidArgument, why));
-    for (what, name) in [("cluster", &options.cluster_name), ("operator", &options.operator)] {
-        let usable = (1..=limits::NODE_NAME_BYTES_MAX).contains(&name.len());
-        if !usable || name.chars().any(char::is_control) {
-            return refuse(format!("{name:?} is no name for the {what}"));
-        }
+    check_name("cluster", &options.cluster_name)?;
+    let operator = &options.operator;
+    let usable = (1..=limits::NODE_NAME_BYTES_MAX).contains(&operator.len());
+    if !usable || operator.chars().any(char::is_control) {
+        return refuse(format!("{operator:?} is no name for the operator"));
     }
     if options.partition_bits > limits::PARTITION_BITS_MAX {
         let most = limits::PARTITION_BITS_MAX;
@@ -215,6 +215,7 @@ pub(super) fn settle(
     towards: Option<SocketAddr>,
 ) -> Result<(NodeSettings, Config), Failure> {
     let mut config = Config::resolve("", home, &holo_variables(), settings)?;
+    check_name("node", &config.name)?;
     if config.listen.port() == 0 {
         config.listen = free_port(config.listen.ip())?;
     }

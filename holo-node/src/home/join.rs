@@ -138,8 +138,8 @@ pub(crate) fn prepare_join(
     }
     let now = Clock::start().wall();
     if ticket.expires <= now {
-        let minutes = (now.0 - ticket.expires.0) / 60_000;
-        let message = format!("the ticket expired {minutes} minutes ago, by this machine's clock");
+        let ago = ago(Duration::from_millis(now.0 - ticket.expires.0));
+        let message = format!("the ticket expired {ago}, by this machine's clock");
         return Err(Failure::new(ErrorCode::TicketInvalid, message)
             .help("ask an operator for a new one: `holo ticket create`"));
     }
@@ -152,6 +152,19 @@ pub(crate) fn prepare_join(
     write_config(home.path(), &settings)?;
     home.set_pending_ticket(ticket_text)?;
     Ok(fresh)
+}
+
+/// `12 seconds ago`, `3 hours ago`.
+fn ago(since: Duration) -> String {
+    let (count, unit) = match since.as_secs() {
+        0 => return "less than a second ago".to_owned(),
+        seconds @ 1..120 => (seconds, "second"),
+        seconds @ 120..7200 => (seconds / 60, "minute"),
+        seconds @ 7200..172_800 => (seconds / 3600, "hour"),
+        seconds => (seconds / 86_400, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural} ago")
 }
 
 /// Asks the members of a ticket, one after the other and again, until one lets the node in or says that none will.

@@ -12,6 +12,7 @@
 //! catalog.redb     the catalog, on nodes that vote
 //! client.identity  the first operator's key; only on the first node
 //! hold             the pages of its groups, while the whole cluster is shut down
+//! kept             the pages of its groups, from when it stopped alone until it has its share again
 //! lock             held by the process that runs the node
 //! ```
 //!

@@ -65,6 +65,14 @@ fn a_directory_that_is_in_use_is_not_overwritten_and_a_failed_init_leaves_nothin
     let mut wrong = options();
     wrong.node.memory = Some("nothing".to_owned());
     assert_eq!(init(&other, &wrong).unwrap_err().code, ErrorCode::ConfigInvalid);
+    let mut nameless = options();
+    nameless.node.name = Some("n 0/..".to_owned());
+    let unnamed = InitOptions { cluster_name: "n 0/..".to_owned(), ..options() };
+    for wrong in [nameless, unnamed] {
+        let refused = init(&other, &wrong).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidArgument, "{refused}");
+        assert!(refused.help.is_some(), "{refused}");
+    }
     assert!(!other.exists(), "nothing is half-done");
 }
 

@@ -242,7 +242,7 @@ pub(super) async fn peer_bulk(
     match kind {
         Kind::StagePayload => data.take_payload(peer.key, body, incoming).await,
         Kind::FetchPayload => data.give_payload(peer.key, &body),
-        Kind::SnapshotPages => data.snapshot_pages(peer.key, &body),
+        Kind::SnapshotPages => data.snapshot_pages(peer.key, body).await,
         other => Err(super::wrong_stream(other)),
     }
 }

@@ -232,6 +232,10 @@ async fn a_wrong_clock_another_version_and_forged_requests_are_refused_by_name()
     let mut short = good.clone();
     short.nonce.pop();
     wrong.push((short, ErrorCode::Malformed, "nonce"));
+    for name in ["n 0/..", "../n", "n\u{1b}[2J", "", &"n".repeat(65)] {
+        let named = JoinRequest { name: name.to_owned(), ..good.clone() };
+        wrong.push((named, ErrorCode::InvalidArgument, "no name for a node"));
+    }
     for (request, code, word) in wrong {
         let refused = stranger.join(&request).await.unwrap_err();
         assert_eq!(refused.code, code, "{refused}");

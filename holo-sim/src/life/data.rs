@@ -11,10 +11,11 @@ use holo_core::{Epoch, ErrorCode, Failure, Instant};
 
 use super::Life;
 use crate::env::Env;
+use crate::mutant::Plant;
 use crate::network::MILLISECOND;
 use crate::packet::{Bulk, Frozen, Job};
 use crate::queue::Time;
-use crate::store::{FETCH_TRIES, Fetch, Staged};
+use crate::store::{FETCH_TRIES, Fetch, Staged, digest_of_one};
 use crate::watch::{Applied, Invariant};
 
 impl Life {
@@ -36,7 +37,18 @@ impl Life {
                     self.send_bulk(env, from, group, Bulk::Stage { id, value });
                 }
             }
-            Bulk::WantSnapshot(snapshot) => self.serve_snapshot(env, from, group, snapshot),
+            Bulk::WantSnapshot(snapshot) => {
+                self.serve_snapshot(env, from, group, (snapshot, u32::MAX));
+            }
+            Bulk::WantPieces { snapshot, missing } => {
+                self.serve_snapshot(env, from, group, (snapshot, missing));
+            }
+            Bulk::WantIndex(snapshot) => self.serve_index(env, from, group, snapshot),
+            Bulk::Index { snapshot, digests } => {
+                if self.fetches(group, from, snapshot) {
+                    self.compare_kept(env, group, &digests);
+                }
+            }
             Bulk::Piece { snapshot, state, index, torn } => {
                 self.on_piece(env, from, group, (snapshot, &state, index, torn));
             }
@@ -166,8 +178,37 @@ impl Life {
         (snapshot, at): (SnapshotId, LogPosition),
     ) {
         let pieces = vec![None; env.scenario.elements];
-        self.stores[group].fetch = Some(Fetch { from, snapshot, at, pieces, tries: 0 });
+        let compares = self.kept_of(group).is_some();
+        self.stores[group].fetch = Some(Fetch { from, snapshot, at, pieces, tries: 0, compares });
         self.fetch_again(env, group, snapshot);
+    }
+
+    /// What an earlier life has kept of a group.
+    fn kept_of(&self, group: usize) -> Option<&[u64]> {
+        self.kept.get(group)?.as_deref()
+    }
+
+    /// Takes of what an earlier life has kept what is the same in the snapshot; the rest has to come.
+    fn compare_kept(&mut self, env: &mut Env, group: usize, digests: &[u64]) {
+        let kept = Arc::clone(&self.kept);
+        let kept = kept.get(group).and_then(Option::as_deref).unwrap_or_default();
+        let Some(fetch) = self.stores[group].fetch.as_mut().filter(|fetch| fetch.compares) else {
+            return;
+        };
+        fetch.compares = false;
+        for (piece, (value, digest)) in fetch.pieces.iter_mut().zip(kept.iter().zip(digests)) {
+            if digest_of_one(*value) == *digest || env.plant == Plant::TrustKeptPages {
+                *piece = Some(*value);
+            }
+        }
+        let missing = fetch.missing();
+        let (me, from, snapshot) = (self.me, fetch.from, fetch.snapshot);
+        env.say(|| format!("{me} compares what it kept of group {group}: {missing:b} differ"));
+        if missing == 0 {
+            self.finish_fetch(env, group);
+        } else {
+            self.send_bulk(env, from, group, Bulk::WantPieces { snapshot, missing });
+        }
     }
 
     pub(super) fn fetch_again(&mut self, env: &mut Env, group: usize, snapshot: SnapshotId) {
@@ -176,12 +217,19 @@ impl Life {
             return;
         }
         fetch.tries += 1;
-        let (from, tries) = (fetch.from, fetch.tries);
+        let (from, tries, missing) = (fetch.from, fetch.tries, fetch.missing());
         if tries > FETCH_TRIES {
             self.fail_fetch(env, group);
             return;
         }
-        self.send_bulk(env, from, group, Bulk::WantSnapshot(snapshot));
+        let wanted = if fetch.compares {
+            Bulk::WantIndex(snapshot)
+        } else if self.kept_of(group).is_some() {
+            Bulk::WantPieces { snapshot, missing }
+        } else {
+            Bulk::WantSnapshot(snapshot)
+        };
+        self.send_bulk(env, from, group, wanted);
         let later = env.now + env.rng.between(40, 120) * MILLISECOND;
         self.put_off(env, later, Job::FetchAgain { group, snapshot });
     }
@@ -196,12 +244,29 @@ impl Life {
         fetch.as_ref().is_some_and(|fetch| fetch.from == from && fetch.snapshot == snapshot)
     }
 
-    fn serve_snapshot(&self, env: &mut Env, to: ReplicaId, group: usize, snapshot: SnapshotId) {
+    fn serve_index(&self, env: &mut Env, to: ReplicaId, group: usize, snapshot: SnapshotId) {
+        let answer = match self.stores[group].snapshots.get(&snapshot) {
+            Some(state) => {
+                let digests = state.values.iter().map(|value| digest_of_one(*value));
+                Bulk::Index { snapshot, digests: digests.collect() }
+            }
+            None => Bulk::NoSnapshot(snapshot),
+        };
+        self.send_bulk(env, to, group, answer);
+    }
+
+    fn serve_snapshot(
+        &self,
+        env: &mut Env,
+        to: ReplicaId,
+        group: usize,
+        (snapshot, wanted): (SnapshotId, u32),
+    ) {
         let Some(state) = self.stores[group].snapshots.get(&snapshot) else {
             self.send_bulk(env, to, group, Bulk::NoSnapshot(snapshot));
             return;
         };
-        for index in 0..state.values.len() {
+        for index in (0..state.values.len()).filter(|index| wanted >> index & 1 == 1) {
             let torn = !env.healed && env.rng.chance(env.scenario.faults.torn_per_mille);
             let piece = Bulk::Piece { snapshot, state: Arc::clone(state), index, torn };
             self.send_bulk(env, to, group, piece);
@@ -225,9 +290,14 @@ impl Life {
         let store = &mut self.stores[group];
         let Some(fetch) = &mut store.fetch else { return };
         fetch.pieces[index] = Some(state.values[index]);
-        if fetch.pieces.iter().any(Option::is_none) {
-            return;
+        if fetch.missing() == 0 {
+            self.finish_fetch(env, group);
         }
+    }
+
+    /// All elements are here: they are the group's state.
+    fn finish_fetch(&mut self, env: &mut Env, group: usize) {
+        let store = &mut self.stores[group];
         let Some(fetch) = store.fetch.take() else { return };
         store.install(&fetch);
         let (me, at, digest) = (self.me, fetch.at, store.digest());
@@ -243,11 +313,37 @@ impl Life {
 
     pub(super) fn gate(&mut self, env: &mut Env, group: usize, gate: ReadGate) {
         self.stores[group].gate = gate;
+        self.watch_gate(env, group);
+    }
+
+    /// A peer renews what reads of some groups rest on.
+    pub(super) fn lease(&mut self, env: &mut Env, peer: ReplicaId, until: Instant) {
+        self.leases.insert(peer, until);
+        for group in 0..self.stores.len() {
+            let leased_by = &self.stores[group].gate.leased_by;
+            if leased_by.as_ref().is_some_and(|peers| peers.contains(&peer)) {
+                self.watch_gate(env, group);
+            }
+        }
+    }
+
+    /// Until when reads of a group may be answered here, as far as the machine has said.
+    fn reads_until(&self, group: usize) -> Option<Instant> {
+        self.stores[group].gate.until(|peer| self.leases.get(&peer).copied())
+    }
+
+    /// Whether reads of a group may be answered here.
+    pub(crate) fn may_read(&self, env: &Env, group: usize) -> bool {
+        let now = self.clock.at(env.now);
+        self.stores[group].gate.is_open(now, |peer| self.leases.get(&peer).copied())
+    }
+
+    fn watch_gate(&self, env: &mut Env, group: usize) {
         if self.is_past(env, group) {
             // Until it hears of the new start it reads what was written down: nobody writes before that has its copies.
             return;
         }
-        let until = gate.until.map(|until| self.true_time(until));
+        let until = self.reads_until(group).map(|until| self.true_time(until));
         env.watch.may_read(env.now, group, self.index, self.me, until);
     }
 

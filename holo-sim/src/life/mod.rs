@@ -5,6 +5,7 @@ mod keeper;
 mod requests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use holo_core::group::Ticket;
 use holo_core::replication::{GroupId, Host, Input, Message, Output, ReplicaId};
@@ -20,7 +21,7 @@ use crate::node::TIMER_SLACK;
 use crate::packet::{Bulk, Event, Job, Packet, Request, ToCatalog};
 use crate::queue::Time;
 use crate::scenario::Flavor;
-use crate::store::{Store, Waiting};
+use crate::store::{Kept, Store, Waiting};
 use crate::watch::Invariant;
 
 /// Of so many times that a machine comes to rest, its assertions are looked at once.
@@ -43,6 +44,12 @@ pub(crate) struct Life {
     clock: NodeClock,
     host: Host,
     stores: Vec<Store>,
+    /// What earlier lives have kept.
+    kept: Kept,
+    /// Groups that may have operations to apply, as bits.
+    fed: u32,
+    /// Until when peers serve nobody else, as far as the machine has said.
+    leases: BTreeMap<ReplicaId, Instant>,
     /// News of the catalog that are known here.
     known_news: usize,
     /// What the timer in the queue is for, and when it goes off; those that it replaced do nothing.
@@ -62,7 +69,7 @@ pub(crate) struct Life {
 
 impl Life {
     /// A driver around a machine that holds nothing.
-    pub(crate) fn new(env: &Env, index: usize, clock: NodeClock, host: Host) -> Self {
+    pub(crate) fn new(env: &Env, index: usize, clock: NodeClock, host: Host, kept: &Kept) -> Self {
         let elements = env.scenario.elements;
         Self {
             index,
@@ -70,6 +77,9 @@ impl Life {
             clock,
             host,
             stores: env.groups.iter().map(|_| Store::new(elements)).collect(),
+            fed: 0,
+            kept: Arc::clone(kept),
+            leases: BTreeMap::new(),
             known_news: 0,
             armed: None,
             payloads: 0,
@@ -145,8 +155,8 @@ impl Life {
         self.armed = None;
         let now = self.clock.at(env.now);
         if self.host.poll_timeout().is_some_and(|due| due <= now) {
+            // What is held or committed changes by messages and by what comes of them, never by time alone.
             self.host.handle_timeout(now);
-            env.touched = u32::MAX;
         }
         self.settle(env);
     }
@@ -216,8 +226,7 @@ impl Life {
             while let Some(output) = self.host.poll_output() {
                 self.carry_out(env, output);
             }
-            let next = self.stores.iter().position(|it| !it.is_blocked && !it.queue.is_empty());
-            let Some(group) = next else { break };
+            let Some(group) = self.next_to_apply() else { break };
             if env.rng.chance(env.scenario.faults.spilled_per_mille) && !env.healed {
                 let store = &mut self.stores[group];
                 store.is_blocked = true;
@@ -233,6 +242,22 @@ impl Life {
             self.host.assert_invariants();
         }
         self.arm(env);
+    }
+
+    /// The first group with an operation to apply whose page is there.
+    fn next_to_apply(&mut self) -> Option<usize> {
+        let mut left = self.fed;
+        while left != 0 {
+            let group = usize::try_from(left.trailing_zeros()).ok()?;
+            left &= left - 1;
+            let store = &self.stores[group];
+            if store.queue.is_empty() {
+                self.fed &= !(1 << group);
+            } else if !store.is_blocked {
+                return Some(group);
+            }
+        }
+        None
     }
 
     fn arm(&mut self, env: &mut Env) {
@@ -252,6 +277,7 @@ impl Life {
             Output::Apply { group, seq, op, payload } => {
                 let Some(group) = self.touch(env, group) else { return };
                 self.stores[group].queue.push_back(Waiting { seq, op, payload });
+                self.fed |= 1 << group;
             }
             Output::Reply { ticket, outcome } => self.reply(env, ticket, outcome),
             Output::FetchPayload { group, from, payload } => {
@@ -280,6 +306,9 @@ impl Life {
                     let (group, epoch) = (proposal.group, proposal.epoch.0);
                     format!("{me} proposes {:?} for {group} e{epoch}", proposal.change)
                 });
+                if env.is_unanswered(self.index) {
+                    return;
+                }
                 let packet = Packet::ToCatalog(ToCatalog::Propose(proposal));
                 env.send(End::Node(self.index), End::Catalog, packet);
             }
@@ -291,6 +320,7 @@ impl Life {
                 let Some(group) = self.touch(env, group) else { return };
                 self.gate(env, group, gate);
             }
+            Output::Lease { peer, until } => self.lease(env, peer, until),
             Output::Reset { group } => {
                 let Some(group) = self.touch(env, group) else { return };
                 let me = self.me;

@@ -52,13 +52,12 @@ impl Life {
 
     fn begin_read(&self, env: &mut Env, request: Request) {
         let group = request.element.group;
-        let gate = self.stores[group].gate;
-        if !gate.is_open(self.clock.at(env.now)) {
+        if !self.may_read(env, group) {
             let outcome = self.turn_away(env, group).unwrap_or(Outcome::Later);
             self.respond(env, request, outcome);
             return;
         }
-        let read = ReadUnderWay { request, epoch: gate.epoch };
+        let read = ReadUnderWay { request, epoch: self.stores[group].gate.epoch };
         let at_the_edge = env.scenario.flavor == Flavor::Leases;
         let (often, span) =
             if at_the_edge { (700, 4 * MILLISECOND) } else { (200, MILLISECOND / 2) };
@@ -71,9 +70,10 @@ impl Life {
     }
 
     pub(super) fn finish_read(&self, env: &mut Env, read: ReadUnderWay) {
-        let store = &self.stores[read.request.element.group];
+        let group = read.request.element.group;
+        let store = &self.stores[group];
         let value = store.values[read.request.element.index];
-        let may = store.gate.epoch == read.epoch && store.gate.is_open(self.clock.at(env.now));
+        let may = store.gate.epoch == read.epoch && self.may_read(env, group);
         let outcome = if may || env.plant.reads_without_second_look() {
             Outcome::Done(value)
         } else {

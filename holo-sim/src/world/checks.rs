@@ -121,9 +121,11 @@ impl World {
         let life = self.nodes.get(node_index(config.primary)).and_then(Node::life);
         let Some(life) = life.filter(|life| life.me() == config.primary) else { return false };
         let store = life.store(group);
+        // Who leads on does not stop to read before it hears of its next epoch, however late that is.
+        let is_late = self.env.news_lag(node_index(config.primary)) > 0;
         store.role == Role::Primary
-            && store.gate.epoch == config.epoch
-            && store.gate.until.is_some()
+            && (store.gate.epoch == config.epoch || is_late)
+            && life.may_read(&self.env, group)
     }
 
     /// For how long at most a group may be without a primary that reads, after the faults: a node that never comes back
@@ -134,11 +136,19 @@ impl World {
         PRIMARY_WITHIN + noticed + self.env.scenario.residue.delay(&self.env.scenario.constants)
     }
 
-    /// Whether reads may be demanded: where a member cannot be let go, they wait for its promise.
+    /// Whether reads may be demanded: where a member cannot be let go, they wait for its promise, and who hears nothing does
+    /// not even know what is asked of it.
     fn must_serve(&self, group: usize) -> bool {
-        let config = self.catalog.config(group);
+        let (config, residue) = (self.catalog.config(group), &self.env.scenario.residue);
+        let is_deaf =
+            |member: &ReplicaId| residue.deaf.is_some_and(|deaf| deaf.node == node_index(*member));
+        let mut living = config.in_sync.iter().filter(|member| self.lives(**member));
+        if !self.env.is_well() && living.all(is_deaf) {
+            return false;
+        }
         let may_shrink = config.in_sync.len() > usize::from(config.group.class.min_in_sync);
-        may_shrink || config.in_sync.len() == 1 || self.env.scenario.residue.lame.is_none()
+        let is_hindered = residue.lame.is_some() || residue.deaf.is_some();
+        may_shrink || config.in_sync.len() == 1 || !is_hindered
     }
 
     /// Whether the table wants enough holders for writes, and all of them run.
@@ -182,6 +192,9 @@ impl World {
 
     /// Looks at a healed cluster: whether all is well, or should be by now.
     pub(super) fn look(&mut self) {
+        if self.env.is_well() {
+            self.env.network.mend();
+        }
         let closing = self.look_at_close();
         let since = self.env.now.saturating_sub(self.env.scenario.heal_at.max(self.closing_at));
         let groups: Vec<usize> = (0..self.env.groups.len())

@@ -96,7 +96,13 @@ impl World {
         }
         let lasts = now.saturating_sub(self.env.scenario.heal_at);
         if lasts > REOPENED_WITHIN + self.env.residue_lasts() {
-            if demanded {
+            // What nobody has any more, and nobody gives up, keeps the cluster from stopping for ever.
+            let can_end = (0..self.env.groups.len()).all(|group| {
+                self.is_alive(group) || self.is_on_disk(group) || self.comes_back(group)
+            });
+            if !can_end {
+                self.is_over = true;
+            } else if demanded {
                 let close = format!("{:?}", self.catalog.close());
                 self.env.watch.broken(now, Invariant::L2Repaired, || {
                     format!("the cluster does not stop, or does not come back: {close}")

@@ -77,6 +77,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     /// Draws of faults.
     pub(crate) rng: Rng,
+    /// Draws of which processes are told to stop where others crash.
+    pub(crate) stops: Rng,
     /// Nodes that crashed, and whether for good.
     pub(crate) down: [Option<Forever>; NODES_MAX],
     /// Nodes that have joined.
@@ -109,7 +111,9 @@ pub(crate) struct Buried {
 impl World {
     fn new(seed: u64, plant: Plant, readable: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let scenario = Scenario::draw(&mut rng, &mut Rng::new(mix(seed ^ 0x72_6573_6964_7565)));
+        let mut stops = Rng::new(mix(seed ^ 0x73_746F_7073));
+        let mut scenario = Scenario::draw(&mut rng, &mut Rng::new(mix(seed ^ 0x72_6573_6964_7565)));
+        scenario.stops_per_mille = stops.pick(&[0, 0, 300, 800]);
         let mut env = Env {
             now: 0,
             queue: Queue::new(),
@@ -161,6 +165,7 @@ impl World {
             catalog,
             clients,
             rng,
+            stops,
             down: [None; NODES_MAX],
             graveyard: Vec::new(),
             wants_close: false,
@@ -350,6 +355,7 @@ impl World {
         self.env.say(|| "faults end".to_owned());
         self.env.healed = true;
         self.env.network.calm();
+        self.leave_one_deaf();
         self.catalog.gap_until = 0;
         for node in 0..self.joined {
             self.nodes[node].paused_until = 0;

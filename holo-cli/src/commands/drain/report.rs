@@ -91,6 +91,11 @@ impl Report {
         self.state == "draining"
     }
 
+    /// Whether the catalog says that nobody empties it.
+    pub(crate) fn is_in_service(&self) -> bool {
+        self.state == "active"
+    }
+
     /// The first thing that stands in the way.
     ///
     /// # Errors

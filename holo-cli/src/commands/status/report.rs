@@ -113,12 +113,16 @@ impl Snapshot {
     pub(crate) async fn take(cluster: &Cluster) -> Self {
         // Where nobody knows a newer one, the view that we have is shown, and below who does not answer.
         drop(cluster.refresh().await);
-        let status = cluster.status().await;
+        let asked = cluster.with_deadline(CATALOG_WITHIN);
+        let (status, mut catalog) = tokio::join!(cluster.status(), asked.report());
         if status.iter().any(|member| member.outcome.is_err()) {
             // Waiting for a silent node takes seconds, in which others may have taken its place.
             drop(cluster.refresh().await);
+            // Without an answer the catalog has no quorum, and has taken its time to say so.
+            if catalog.is_ok() {
+                catalog = asked.report().await;
+            }
         }
-        let catalog = cluster.with_deadline(CATALOG_WITHIN).report().await;
         Self { view: cluster.view(), status, catalog: catalog.map_err(Failure::from) }
     }
 

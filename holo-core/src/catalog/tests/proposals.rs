@@ -102,7 +102,9 @@ fn below_min_in_sync_only_the_dead_are_removed() {
     let (primary, backup) = (config.primary, backup(&config));
     // Cut off from each other, both reach the catalog: neither may cost the other its place.
     let removal = lab.propose(primary, config.group, ConfigChange::Remove(backup));
-    assert_eq!(removal.refusal, Some(ChangeRefusal::TooFewInSync));
+    assert_eq!(removal.refusal, None);
+    let kept = lab.config(0, class(2, 2));
+    assert_eq!(kept, GroupConfig { epoch: Epoch(config.epoch.0 + 1), ..config.clone() });
     let take_over = lab.propose(backup, config.group, ConfigChange::TakeOver);
     assert_eq!(take_over.refusal, Some(ChangeRefusal::TooFewInSync));
     lab.set_up(backup.node.0, false);

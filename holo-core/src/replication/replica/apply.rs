@@ -76,7 +76,7 @@ impl Replica {
         }
         self.finish(ctx, seq, running.request, outcome);
         self.advance(ctx);
-        if self.gate.until.is_none() {
+        if self.gate.leased_by.is_none() {
             self.update_gate(ctx);
         }
         if self.lead.as_ref().is_some_and(|lead| lead.hold) && self.running.is_empty() {

@@ -1,33 +1,73 @@
 //! Snapshots for learners: taken when everything emitted is applied, kept until the learner has its base.
+//!
+//! A host keeps a few at a time, whoever comes first. A learner that cannot copy, or does not, gives its place to the
+//! next and is offered another snapshot after a pause, a longer one each time.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::lead::{Lead, drop_copy};
+use super::lead::Lead;
 use super::{Base, Context, Replica};
-use crate::replication::config::ReplicaId;
+use crate::replication::config::{GroupId, ReplicaId};
 use crate::replication::dedup::SessionWindows;
 use crate::replication::io::Output;
 use crate::replication::messages::{LogPosition, Message, SnapshotId, SnapshotOffer};
 use crate::replication::mutant::Mutant;
-use crate::replication::progress::SnapshotCopy;
+use crate::replication::progress::{Progress, SnapshotCopy};
+
+/// How often the pause after a failed copy doubles at most.
+const PAUSE_DOUBLINGS_MAX: u32 = 6;
+
+/// Groups that wait until their host may keep a snapshot for them, in the order of their coming.
+#[derive(Debug, Default)]
+pub(in crate::replication) struct Turns {
+    order: VecDeque<GroupId>,
+    waiting: BTreeSet<GroupId>,
+}
+
+impl Turns {
+    /// A group comes, or waits already.
+    fn wait(&mut self, group: GroupId) {
+        if self.waiting.insert(group) {
+            self.order.push_back(group);
+        }
+    }
+
+    /// Whoever has waited longest.
+    pub(in crate::replication) fn next(&mut self) -> Option<GroupId> {
+        let group = self.order.pop_front()?;
+        self.waiting.remove(&group);
+        Some(group)
+    }
+}
 
 impl Replica {
     /// Offers a snapshot to every learner that wants one, as far as this host may keep them.
     pub(in crate::replication) fn serve_copies(&mut self, ctx: &mut Context) {
+        self.serve(ctx, false);
+    }
+
+    /// This group has waited for that longest.
+    pub(in crate::replication) fn take_turn(&mut self, ctx: &mut Context) {
+        self.serve(ctx, true);
+    }
+
+    fn serve(&mut self, ctx: &mut Context, is_its_turn: bool) {
         let Some(lead) = &mut self.lead else { return };
-        lead.hold = false;
+        // Whoever held on had its turn before.
+        let is_its_turn = std::mem::take(&mut lead.hold) || is_its_turn;
         if !lead.progress.values().any(|progress| progress.wants_copy) {
             return self.advance(ctx);
         }
         let wanting = lead.progress.iter().filter(|(_, progress)| progress.wants_copy);
         let wanting: Vec<ReplicaId> = wanting.map(|(id, _)| *id).collect();
         for learner in wanting {
-            self.serve_copy(ctx, learner);
+            self.serve_copy(ctx, learner, is_its_turn);
         }
         self.advance(ctx);
     }
 
-    fn serve_copy(&mut self, ctx: &mut Context, learner: ReplicaId) {
+    fn serve_copy(&mut self, ctx: &mut Context, learner: ReplicaId, is_its_turn: bool) {
         let start = self.log.start().seq;
         let group = self.group;
         let Some(lead) = &mut self.lead else { return };
@@ -48,11 +88,12 @@ impl Replica {
             }
             return;
         }
-        if self.base != Base::Ready {
+        if self.base != Base::Ready || ctx.now < progress.copy_after {
             return;
         }
-        if ctx.copies >= ctx.timers.copies_max {
-            ctx.queued.insert(group);
+        let is_behind = !is_its_turn && !ctx.turns.order.is_empty();
+        if is_behind || ctx.copies >= ctx.timers.copies_max {
+            ctx.turns.wait(group);
             return;
         }
         if self.applied != self.emitted {
@@ -69,7 +110,9 @@ impl Replica {
             Mutant::DedupMissingInSnapshot => Arc::new(SessionWindows::default()),
             _ => Arc::new(self.results.clone()),
         };
-        progress.copy = Some(SnapshotCopy { snapshot, at, windows, offered_at: ctx.now });
+        let (offered_at, moved_at) = (ctx.now, ctx.now);
+        progress.copy =
+            Some(SnapshotCopy { snapshot, at, windows, offered_at, is_taken: false, moved_at });
         progress.based = false;
         progress.offered = at.seq;
         progress.received = at.seq;
@@ -103,4 +146,20 @@ impl Replica {
             ctx.emit(Output::DropSnapshot { group, snapshot });
         }
     }
+}
+
+/// Ends a learner's snapshot.
+pub(super) fn drop_copy(ctx: &mut Context, group: GroupId, progress: &mut Progress) {
+    if let Some(copy) = progress.copy.take() {
+        ctx.copies -= 1;
+        ctx.emit(Output::DropSnapshot { group, snapshot: copy.snapshot });
+    }
+}
+
+/// A learner's snapshot has come to nothing.
+pub(super) fn fail_copy(ctx: &mut Context, group: GroupId, progress: &mut Progress) {
+    drop_copy(ctx, group, progress);
+    let doublings = progress.copy_failures.min(PAUSE_DOUBLINGS_MAX);
+    progress.copy_failures = progress.copy_failures.saturating_add(1);
+    progress.copy_after = ctx.now.after(ctx.timers.resend.saturating_mul(1 << doublings));
 }

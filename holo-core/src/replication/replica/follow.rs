@@ -104,7 +104,7 @@ impl Replica {
                 return self.on_snapshot_fetched(ctx, at);
             }
             self.give_up_copy();
-            self.refuse(ctx, from, Seq(0), true);
+            self.refuse(ctx, from, at.seq, true);
         }
     }
 

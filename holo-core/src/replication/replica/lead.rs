@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use super::copies::{drop_copy, fail_copy};
 use super::steering::{Pending, Retry};
 use super::{Base, Context, Replica, malformed, outcome_unknown};
 use crate::group::{Op, Seq, Ticket};
-use crate::replication::config::{GroupId, ReplicaId};
+use crate::replication::config::ReplicaId;
 use crate::replication::io::{Output, Role};
 use crate::replication::messages::{
     Append, AppendAck, AppendNack, Entry, EntryOp, LogPosition, Message, Payload, RequestKey,
     SessionId, check_operation,
 };
 use crate::replication::mutant::Mutant;
-use crate::replication::progress::Progress;
+use crate::replication::progress::{Progress, SnapshotCopy};
 use crate::{ErrorCode, Failure, Instant, limits};
 
 /// What a replica keeps only while it is the primary.
@@ -285,7 +286,9 @@ impl Replica {
         let Some(prev_epoch) = self.log.epoch_at(after) else { return false };
         let mut entries = Vec::new();
         let mut bytes = 0;
-        if !probe || progress.next.0 == after.0 + 1 {
+        if (!probe || progress.next.0 == after.0 + 1) && after < last.seq {
+            let count = usize::try_from(last.seq.0 - after.0).unwrap_or(usize::MAX);
+            entries.reserve_exact(count.min(limits::APPEND_ENTRIES_MAX));
             for entry in self.log.after_seq(after).take(limits::APPEND_ENTRIES_MAX) {
                 bytes += entry.wire_bytes();
                 if bytes > limits::APPEND_BYTES_MAX {
@@ -338,8 +341,12 @@ impl Replica {
             progress.based = true;
             progress.matched = progress.matched.max(ack.matched);
             progress.wants_copy = false;
+            progress.copy_failures = 0;
             drop_copy(ctx, group, progress);
         } else {
+            if !ack.based {
+                progress.note_copying(ack.matched, ctx.now);
+            }
             progress.based &= ack.based;
             // It goes on with what it had: the offer did not arrive.
             progress.wants_copy |= ack.based && progress.copy.is_some();
@@ -399,6 +406,11 @@ impl Replica {
             progress.based = false;
             progress.wants_copy = true;
             progress.in_flight = 0;
+            // It names the place of the copy that failed; before a copy has begun there is none.
+            let is_copied = |copy: &SnapshotCopy| copy.is_taken && copy.at.seq <= nack.have;
+            if progress.copy.as_ref().is_some_and(is_copied) {
+                fail_copy(ctx, group, progress);
+            }
             self.serve_copies(ctx);
             return Ok(());
         }
@@ -476,6 +488,11 @@ impl Replica {
                 progress.progressed_at = ctx.now;
                 progress.wants_copy = true;
             }
+            let is_stuck = |copy: &SnapshotCopy| ctx.now.since(copy.moved_at) > ctx.timers.stall;
+            if progress.copy.as_ref().is_some_and(is_stuck) {
+                // It is heard, and takes up nothing of what it is offered.
+                fail_copy(ctx, group, progress);
+            }
             if ctx.now.since(progress.sent_at) < ctx.timers.resend {
                 continue;
             }
@@ -494,13 +511,5 @@ impl Replica {
         self.serve_copies(ctx);
         self.steer(ctx);
         self.update_gate(ctx);
-    }
-}
-
-/// Ends a learner's snapshot.
-pub(super) fn drop_copy(ctx: &mut Context, group: GroupId, progress: &mut Progress) {
-    if let Some(copy) = progress.copy.take() {
-        ctx.copies -= 1;
-        ctx.emit(Output::DropSnapshot { group, snapshot: copy.snapshot });
     }
 }

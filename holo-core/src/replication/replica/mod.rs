@@ -39,6 +39,7 @@ use super::timers::Timers;
 use crate::group::{Seq, Ticket};
 use crate::{Epoch, ErrorCode, Failure, Instant};
 use apply::Running;
+use copies::Turns;
 use lead::Lead;
 pub(super) use lead::Wanted;
 
@@ -60,7 +61,7 @@ pub(super) struct Context {
     /// Snapshots that this host keeps for learners.
     pub(super) copies: usize,
     /// Groups with a learner that waits for its turn to copy.
-    pub(super) queued: BTreeSet<GroupId>,
+    pub(super) turns: Turns,
     /// Groups of this host that have or want learners, as of the last tick and asked for since.
     pub(super) learning: usize,
 }
@@ -79,9 +80,14 @@ impl Context {
             expired_below: SessionId(0),
             snapshots: 0,
             copies: 0,
-            queued: BTreeSet::new(),
+            turns: Turns::default(),
             learning: 0,
         }
+    }
+
+    /// The next group that may freeze its state for a learner, when there is room for it.
+    pub(super) fn next_turn(&mut self) -> Option<GroupId> {
+        (self.copies < self.timers.copies_max).then(|| self.turns.next()).flatten()
     }
 
     fn emit(&mut self, output: Output) {
@@ -186,7 +192,7 @@ impl Replica {
             running: VecDeque::new(),
             payloads: Payloads::default(),
             tickets: BTreeMap::new(),
-            gate: ReadGate { epoch: Epoch(0), until: None },
+            gate: ReadGate::closed(Epoch(0)),
             adopted_at: Instant(0),
             asked_at: None,
             targets,
@@ -308,8 +314,8 @@ impl Replica {
 
     /// Ends our time as primary: first the reads, then the leases, then those who wait.
     fn stand_down(&mut self, ctx: &mut Context, new: &GroupConfig) {
-        self.gate = ReadGate { epoch: new.epoch, until: None };
-        ctx.emit(Output::Reads { group: self.group, gate: self.gate });
+        self.gate = ReadGate::closed(new.epoch);
+        ctx.emit(Output::Reads { group: self.group, gate: self.gate.clone() });
         for member in self.claim.config.members() {
             if let Some(peer) = ctx.peers.get_mut(member) {
                 peer.lease.held.void(self.group);
@@ -443,6 +449,7 @@ impl Replica {
             busy: self.is_busy(),
             pending: self.role == Role::PrimaryPending,
             learning: self.lead.as_ref().is_some_and(|lead| self.is_learning(lead)),
+            news: self.has_news(),
         }
     }
 
@@ -467,8 +474,7 @@ impl Replica {
     pub(super) fn forgive(&mut self, pause: Duration, now: Instant) {
         self.adopted_at = self.adopted_at.after(pause).min(now);
         for progress in self.lead.iter_mut().flat_map(|lead| lead.progress.values_mut()) {
-            progress.progressed_at = progress.progressed_at.after(pause).min(now);
-            progress.leased_at = progress.leased_at.after(pause).min(now);
+            progress.forgive(pause, now);
         }
     }
 
@@ -499,6 +505,11 @@ impl Replica {
         (self.base == Base::Ready, self.held, self.commit)
     }
 
+    /// Its role, and how many learners it brings up.
+    pub(super) fn load(&self) -> (Role, usize) {
+        (self.role, if self.lead.is_some() { self.claim.config.learners.len() } else { 0 })
+    }
+
     pub(super) fn summary(&self) -> GroupSummary {
         let config = &self.claim.config;
         let learner = |(id, progress): (&ReplicaId, &Progress)| LearnerSummary {
@@ -523,7 +534,7 @@ impl Replica {
             held: self.held,
             commit: self.commit,
             applied: self.applied,
-            gate: self.gate,
+            gate: self.gate.clone(),
         }
     }
 
@@ -540,7 +551,7 @@ impl Replica {
         assert_eq!(self.emitted.0 - self.applied.0, self.running.len() as u64, "{self:?}");
         let leads = matches!(self.role, Role::Primary | Role::PrimaryPending);
         assert_eq!(leads, self.lead.is_some(), "{self:?}");
-        assert!(leads || self.gate.until.is_none(), "{self:?}");
+        assert!(leads || self.gate.leased_by.is_none(), "{self:?}");
         assert!(self.decisions.is_sound() && self.results.is_sound(), "{self:?}");
         assert_eq!(self.noted, self.attention(), "{self:?}");
     }

@@ -208,10 +208,13 @@ impl Replica {
             return None;
         }
         if first != ctx.me {
-            let keeps_up = lead
-                .progress
-                .get(&first)
-                .is_some_and(|progress| progress.confirmed && progress.matched >= self.commit);
+            // Who is silent may be dead, and then it is not the one to lead but the one to leave.
+            let keeps_up = lead.progress.get(&first).is_some_and(|progress| {
+                let silence = ctx.peers.silence(first, progress.since, ctx.now);
+                progress.confirmed
+                    && progress.matched >= self.commit
+                    && silence <= ctx.timers.silence()
+            });
             return keeps_up.then_some(ConfigChange::Handover(first));
         }
         let surplus = config.in_sync.iter().find(|member| !self.targets.contains(member));

@@ -1,22 +1,33 @@
 //! Silence, takeover, barrier and promises; and the permission to read.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::{Base, Context, Replica};
-use crate::replication::config::{ConfigChange, Proposal};
+use crate::replication::config::{ConfigChange, Proposal, ReplicaId};
 use crate::replication::io::{Output, ReadGate, Role};
 use crate::replication::messages::CommitNews;
 use crate::replication::mutant::Mutant;
 use crate::replication::peers::DueBeat;
+use crate::replication::progress::Progress;
 use crate::{Instant, limits};
 
 impl Replica {
-    /// Proposes to take over from a primary that is silent.
+    /// Proposes to take over from a primary that is silent, or that hears nothing of us: whatever it says, its lease is
+    /// over and no write is committed.
     pub(super) fn watch_primary(&mut self, ctx: &mut Context) {
         let config = &self.claim.config;
         let may = self.role == Role::Backup && self.base == Base::Ready;
-        let silence = ctx.peers.silence(config.primary, self.adopted_at, ctx.now);
+        let (primary, since, round) = (config.primary, self.adopted_at, ctx.timers.silence());
+        let silence = ctx.peers.silence(primary, since, ctx.now);
+        // What it had heard of us shows in its beats.
+        let deafness = match ctx.mutant {
+            Mutant::IgnoreEcho => Duration::ZERO,
+            _ => ctx.peers.deafness(primary, since, ctx.now, round),
+        };
         let tried = self.follow.tried_at;
         let due = tried.is_none_or(|at| ctx.now.since(at) >= ctx.timers.propose_again);
-        if may && due && silence > ctx.timers.take_over {
+        if may && due && silence.max(deafness) > ctx.timers.take_over {
             self.follow.tried_at = Some(ctx.now);
             ctx.emit(Output::Propose(Proposal {
                 group: self.group,
@@ -48,16 +59,19 @@ impl Replica {
         ctx.peers.blocked_until(self.group, ctx.now)
     }
 
-    /// Says until when local reads are allowed, when that has changed.
+    /// Says on whose leases local reads rest, when that has changed.
     pub(in crate::replication) fn update_gate(&mut self, ctx: &mut Context) {
-        let gate = ReadGate { epoch: self.epoch(), until: self.readable_until(ctx) };
-        if gate != self.gate {
-            self.gate = gate;
-            ctx.emit(Output::Reads { group: self.group, gate });
+        let leased_by = self.leased_by(ctx);
+        if self.gate.epoch == self.epoch() && self.gate.leased_by.as_deref() == leased_by.as_deref()
+        {
+            return;
         }
+        let leased_by = leased_by.map(Arc::from);
+        self.gate = ReadGate { epoch: self.epoch(), leased_by };
+        ctx.emit(Output::Reads { group: self.group, gate: self.gate.clone() });
     }
 
-    /// A peer has told which leases are ours, and until when.
+    /// A peer has told which leases are ours, or renewed them.
     pub(in crate::replication) fn on_leases(&mut self, ctx: &mut Context) {
         self.update_gate(ctx);
         if self.lead.is_some() && !self.claim.config.learners.is_empty() {
@@ -66,21 +80,18 @@ impl Replica {
     }
 
     /// All that a former primary answered must be applied here, and every other member of the maximal in-sync set must
-    /// have leased us its silence.
-    fn readable_until(&self, ctx: &Context) -> Option<Instant> {
+    /// have told that we are the one to whom it leases its silence.
+    fn leased_by(&self, ctx: &Context) -> Option<Vec<ReplicaId>> {
         let lead = self.lead.as_ref().filter(|_| self.role == Role::Primary)?;
         if ctx.mutant == Mutant::ReadWithoutLease {
-            return Some(Instant::MAX);
+            return Some(Vec::new());
         }
         if self.applied < lead.barrier && ctx.mutant != Mutant::ServeBeforeBarrier {
             return None;
         }
         let members = self.claim.config.in_sync.iter().chain(&lead.proposed);
-        let mut until = Instant::MAX;
-        for member in members.filter(|member| **member != ctx.me) {
-            until = until.min(ctx.peers.lease_until(*member, self.group)?);
-        }
-        (ctx.now < until).then_some(until)
+        let peers = members.copied().filter(|member| *member != ctx.me);
+        peers.map(|peer| ctx.peers.lease_until(peer, self.group).map(|_until| peer)).collect()
     }
 
     /// For each peer of `due`, which is in ascending order, that is a member of a group that we lead: the commit, unless
@@ -90,13 +101,27 @@ impl Replica {
         for (member, progress) in &lead.progress {
             let Ok(at) = due.binary_search_by_key(member, |beat| beat.to) else { continue };
             let beat = &mut due[at];
-            beat.wanted = true;
-            let known = progress.committed >= self.commit || !progress.confirmed;
-            if !known && beat.commits.len() < limits::BEAT_COMMITS_MAX {
+            if self.has_news_for(progress) && beat.commits.len() < limits::BEAT_COMMITS_MAX {
                 let (group, epoch, commit) = (self.group, self.epoch(), self.commit);
                 beat.commits.push(CommitNews { group, epoch, commit });
             }
         }
+    }
+
+    /// Whether some member may not know how far the group is committed.
+    pub(super) fn has_news(&self) -> bool {
+        self.lead
+            .as_ref()
+            .is_some_and(|lead| lead.progress.values().any(|it| self.has_news_for(it)))
+    }
+
+    fn has_news_for(&self, progress: &Progress) -> bool {
+        progress.confirmed && progress.committed < self.commit
+    }
+
+    /// The other members, while we lead.
+    pub(in crate::replication) fn led(&self) -> impl Iterator<Item = ReplicaId> {
+        self.lead.iter().flat_map(|lead| lead.progress.keys().copied())
     }
 
     /// Snapshots that are kept for learners.

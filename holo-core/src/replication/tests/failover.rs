@@ -22,7 +22,7 @@ fn a_backup_takes_over_from_a_dead_primary_and_nothing_acknowledged_is_lost() {
 fn a_new_primary_waits_for_what_it_promised_the_old_one() {
     let mut cluster = Cluster::new(2, 2, group(2, 1));
     cluster.pass(300);
-    let until = cluster.nodes[&replica(1)].gate.until.unwrap();
+    let until = cluster.reads_until(1).unwrap();
     cluster.isolate(1);
     let proposal = Proposal {
         group: cluster.group,
@@ -97,7 +97,7 @@ fn writes_go_on_without_the_catalog() {
 fn a_newer_incarnation_ends_the_waiting_for_the_older_but_no_promise() {
     let mut cluster = Cluster::new(2, 2, group(2, 1));
     cluster.pass(300);
-    let until = cluster.nodes[&replica(1)].gate.until.unwrap();
+    let until = cluster.reads_until(1).unwrap();
     cluster.kill(1);
     let reborn = ReplicaId { incarnation: Incarnation(2), ..replica(1) };
     cluster.input(replica(2), Input::Living(vec![reborn, replica(2)])).unwrap();
@@ -158,4 +158,68 @@ fn commits_on_old_news(mutant: Mutant) -> bool {
 fn what_members_held_before_a_missed_epoch_is_asked_again() {
     assert!(!commits_on_old_news(Mutant::None));
     assert!(commits_on_old_news(Mutant::ContinueAcrossMissedEpochs), "the bug would show");
+}
+
+/// A primary's network carried what it said and brought it nothing. Its beats kept its backups quiet, and nobody served its
+/// groups for as long as that lasted.
+#[test]
+fn a_primary_that_is_heard_and_hears_nothing_is_replaced() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.pass(300);
+    cluster.count(1, key(1, 1));
+    cluster.deafen(1);
+    let before = cluster.now;
+    while !cluster.reads(2) {
+        cluster.pass(5);
+        assert!(!(cluster.reads(1) && cluster.reads(2)), "{cluster:?}");
+        assert!(cluster.now.since(before) < Duration::from_millis(1300), "{cluster:?}");
+    }
+    assert_eq!(cluster.summary(1).role, Role::Primary, "it does not know, and nobody hears it");
+    assert_eq!(cluster.count(2, key(1, 2)), 1);
+    cluster.pass(5000);
+    assert!(cluster.reads(2) && !cluster.reads(1));
+    cluster.want(&[2, 1]);
+    cluster.cut.clear();
+    cluster.without_catalog.clear();
+    cluster.pass(8000);
+    assert_eq!(cluster.config.in_sync, [replica(1), replica(2)], "it hears again, and follows");
+    assert_eq!(cluster.value(1), cluster.value(2));
+}
+
+#[test]
+fn of_several_backups_one_takes_the_place_of_a_primary_that_hears_nothing() {
+    let mut cluster = Cluster::new(3, 3, group(3, 2));
+    cluster.pass(300);
+    cluster.deafen(1);
+    cluster.pass(1500);
+    let leader = if cluster.summary(2).role == Role::Primary { 2 } else { 3 };
+    assert!(cluster.reads(leader) && !cluster.reads(1));
+    assert_eq!(cluster.config.in_sync, [replica(2), replica(3)]);
+    assert_eq!(cluster.count(leader, key(1, 1)), 0);
+}
+
+#[test]
+fn a_primary_that_misses_some_answers_and_hears_the_next_stays() {
+    let mut cluster = Cluster::new(2, 2, group(2, 2));
+    cluster.pass(300);
+    for _ in 0..20 {
+        cluster.cut.insert((replica(2), replica(1)));
+        cluster.pass(350);
+        cluster.cut.clear();
+        cluster.pass(250);
+    }
+    assert_eq!((cluster.config.epoch, cluster.config.primary), (Epoch(1), replica(1)));
+}
+
+#[test]
+fn a_primary_of_an_older_version_that_does_not_say_what_it_hears_is_left_alone() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.echoes_nothing = true;
+    cluster.pass(300);
+    cluster.deafen(1);
+    cluster.pass(5000);
+    assert_eq!((cluster.config.epoch, cluster.config.primary), (Epoch(1), replica(1)));
+    cluster.kill(1);
+    cluster.pass(1500);
+    assert!(cluster.reads(2), "its silence counts as ever");
 }

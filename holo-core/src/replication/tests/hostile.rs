@@ -30,6 +30,10 @@ fn entry(epoch: u64, seq: u64) -> Entry {
     }
 }
 
+fn beat(answered: Option<Instant>) -> Beat {
+    Beat { sent_at: Instant(1), known_set: SetVersion(0), answered, commits: Vec::new() }
+}
+
 #[test]
 fn a_config_without_proof_and_an_older_one_change_nothing() {
     let mut cluster = Cluster::new(3, 2, group(2, 1));
@@ -128,7 +132,8 @@ fn what_no_correct_peer_says_is_refused_and_changes_nothing() {
         based: true,
     };
     let future = BeatAck { sent_at: Instant::MAX, set_version: SetVersion(1), set: None };
-    for bad in [Message::AppendAck(ack), Message::BeatAck(future)] {
+    let foreseen = beat(Some(Instant(2)));
+    for bad in [Message::AppendAck(ack), Message::BeatAck(future), Message::Beat(foreseen)] {
         let refused = message(&mut cluster, 2, 1, bad).unwrap_err();
         assert_eq!(refused.code, ErrorCode::Malformed);
     }
@@ -140,8 +145,7 @@ fn what_no_correct_peer_says_is_refused_and_changes_nothing() {
 fn strangers_and_the_dead_get_no_promise_and_free_none() {
     let mut cluster = Cluster::new(2, 2, group(2, 1));
     cluster.pass(300);
-    let beat =
-        Message::Beat(Beat { sent_at: Instant(1), known_set: SetVersion(0), commits: Vec::new() });
+    let beat = Message::Beat(beat(None));
     assert_eq!(message(&mut cluster, 9, 2, beat.clone()).unwrap_err().code, ErrorCode::Denied);
     assert_eq!(message(&mut cluster, 2, 2, beat).unwrap_err().code, ErrorCode::Denied);
     let release = Message::Release(Release { group: cluster.group, up_to: Epoch(99) });

@@ -1,6 +1,7 @@
 //! Whole hosts against each other, on a network without delay and a catalog that always answers. What needs luck or
 //! faults in between belongs to the simulator.
 
+mod copies;
 mod failover;
 mod hostile;
 mod repair;
@@ -81,6 +82,7 @@ struct Node {
     published: Vec<PayloadId>,
     snapshots: BTreeMap<SnapshotId, [u8; 8]>,
     gate: ReadGate,
+    leases: BTreeMap<ReplicaId, Instant>,
     replies: BTreeMap<Ticket, Result<Bytes, Failure>>,
     fetches: Vec<(ReplicaId, Payload)>,
     released: Vec<PayloadId>,
@@ -97,6 +99,8 @@ struct Cluster {
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
     /// From whom to whom no beat arrives, and everything else does.
     unbeaten: BTreeSet<(ReplicaId, ReplicaId)>,
+    /// Beats do not say what their sender hears, as those of an older version.
+    echoes_nothing: bool,
     /// Offers of snapshots get lost.
     offers_nothing: bool,
     catalog_is_away: bool,
@@ -126,13 +130,14 @@ impl Cluster {
             timers.check().unwrap();
             let host =
                 Host::danger_with_mutant_for_testing_only(replica(n), timers, verifier, mutant);
-            let gate = ReadGate { epoch: Epoch(0), until: None };
+            let gate = ReadGate::closed(Epoch(0));
             let node = Node {
                 host,
                 value: [0; 8],
                 published: Vec::new(),
                 snapshots: BTreeMap::new(),
                 gate,
+                leases: BTreeMap::new(),
                 replies: BTreeMap::new(),
                 fetches: Vec::new(),
                 released: Vec::new(),
@@ -154,6 +159,7 @@ impl Cluster {
             nodes: (1..=nodes).map(node).collect(),
             cut: BTreeSet::new(),
             unbeaten: BTreeSet::new(),
+            echoes_nothing: false,
             offers_nothing: false,
             catalog_is_away: false,
             known_gone: BTreeSet::new(),
@@ -228,6 +234,9 @@ impl Cluster {
                 }
                 Output::Propose(proposal) => self.change(proposal),
                 Output::Reads { gate, .. } => node.gate = gate,
+                Output::Lease { peer, until } => {
+                    node.leases.insert(peer, until);
+                }
                 Output::Reset { .. } => {
                     node.value = [0; 8];
                     node.resets += 1;
@@ -276,7 +285,10 @@ impl Cluster {
     }
 
     fn deliver(&mut self) {
-        while let Some((from, to, message)) = self.wire.pop_front() {
+        while let Some((from, to, mut message)) = self.wire.pop_front() {
+            if let (Message::Beat(beat), true) = (&mut message, self.echoes_nothing) {
+                beat.answered = None;
+            }
             let beats = matches!(message, Message::Beat(_));
             let offers = matches!(message, Message::SnapshotOffer(_));
             let lost =
@@ -361,7 +373,12 @@ impl Cluster {
     }
 
     fn reads(&self, node: u32) -> bool {
-        self.nodes[&replica(node)].gate.is_open(self.now)
+        self.reads_until(node).is_some_and(|until| self.now < until)
+    }
+
+    fn reads_until(&self, node: u32) -> Option<Instant> {
+        let node = &self.nodes[&replica(node)];
+        node.gate.until(|peer| node.leases.get(&peer).copied())
     }
 
     fn kill(&mut self, node: u32) {
@@ -373,6 +390,12 @@ impl Cluster {
             self.cut.insert((replica(node), other));
             self.cut.insert((other, replica(node)));
         }
+    }
+
+    /// The node speaks, and hears nothing: neither others nor the catalog.
+    fn deafen(&mut self, node: u32) {
+        self.cut.extend(self.nodes.keys().map(|other| (*other, replica(node))));
+        self.without_catalog.insert(replica(node));
     }
 
     fn want(&mut self, targets: &[u32]) {

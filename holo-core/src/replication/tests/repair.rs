@@ -151,6 +151,22 @@ fn a_member_whose_node_is_known_to_be_gone_leaves_and_the_rest_can_be_read() {
     assert_eq!(refused.code, ErrorCode::NoQuorum);
 }
 
+/// The wanted primary had died while the cluster was being closed. Handing over to it was refused, and asked for again and
+/// again, and nobody asked to let it go.
+#[test]
+fn nobody_hands_over_to_a_member_that_is_silent() {
+    let mut cluster = Cluster::new(2, 2, group(2, 2));
+    cluster.pass(300);
+    cluster.kill(2);
+    cluster.pass(250);
+    cluster.want(&[2, 1]);
+    cluster.pass(3000);
+    assert_eq!((cluster.config.epoch, cluster.config.primary), (Epoch(1), replica(1)));
+    cluster.known_gone.insert(replica(2));
+    cluster.pass(1500);
+    assert!(cluster.reads(1), "{:?}", cluster.config);
+}
+
 /// A replica was a learner when the cluster was closed, heard neither of that nor of its new start, and became a learner
 /// again: it kept the log of before, and agreed with every entry of the new one below its old commit.
 #[test]
@@ -201,14 +217,15 @@ fn a_group_below_its_quorum_rests_though_a_write_waits_in_it() {
 #[test]
 fn a_learner_that_lacks_bytes_which_nobody_has_gets_another_snapshot() {
     let mut cluster = Cluster::new(2, 1, group(2, 1));
-    cluster.torn = usize::MAX;
+    // Without a promise it stays a learner.
+    cluster.unbeaten.insert((replica(1), replica(2)));
     cluster.want(&[1, 2]);
     cluster.pass(200);
     let bytes = payload(1, 1);
     let ready = Input::PayloadReady { group: cluster.group, id: bytes.id };
     cluster.input(replica(1), ready).unwrap();
     cluster.propose_with(1, None, publish(1), Some(bytes)).unwrap();
-    cluster.torn = 0;
+    cluster.unbeaten.clear();
     cluster.pass(1000);
     assert_eq!((cluster.summary(2).has_base, cluster.summary(2).held), (true, Seq(1)));
     assert_eq!(cluster.config.in_sync.len(), 1, "it holds less than is committed");

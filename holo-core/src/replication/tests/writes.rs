@@ -5,7 +5,7 @@ use crate::limits;
 fn a_group_of_one_serves_at_once_and_for_ever() {
     let mut cluster = Cluster::new(1, 1, group(1, 1));
     assert_eq!(cluster.summary(1).role, Role::Primary);
-    assert_eq!(cluster.nodes[&replica(1)].gate.until, Some(Instant::MAX));
+    assert_eq!(cluster.reads_until(1), Some(Instant::MAX));
     assert_eq!(cluster.count(1, key(1, 1)), 0);
     assert_eq!(cluster.count(1, key(1, 2)), 1);
     cluster.pass(1000);

@@ -28,6 +28,9 @@ pub struct BeatBody {
     /// News of commits.
     #[prost(message, repeated, tag = "3")]
     pub commits: Vec<CommitBody>,
+    /// The newest of the sender's beats to the receiver whose answer has come; left out by older versions.
+    #[prost(uint64, optional, tag = "4")]
+    pub answered: Option<u64>,
 }
 
 /// [`CommitNews`].

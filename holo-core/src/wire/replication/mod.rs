@@ -107,6 +107,7 @@ impl From<&Message> for PeerMessage {
                 sent_at: beat.sent_at.0,
                 known_set: beat.known_set.0,
                 commits: beat.commits.iter().map(CommitBody::from).collect(),
+                answered: beat.answered.map(|at| at.0),
             }),
             Message::BeatAck(ack) => MessageBody::BeatAck(BeatAckBody {
                 sent_at: ack.sent_at.0,
@@ -148,6 +149,7 @@ impl TryFrom<PeerMessage> for Message {
             MessageBody::Beat(body) => Self::Beat(Beat {
                 sent_at: Instant(body.sent_at),
                 known_set: SetVersion(body.known_set),
+                answered: body.answered.map(Instant),
                 commits: bounded(body.commits, limits::BEAT_COMMITS_MAX, CommitBody::checked)?,
             }),
             MessageBody::BeatAck(body) => {

@@ -118,13 +118,15 @@ fn messages() -> Vec<Message> {
         windows: Arc::new(windows()),
     };
     let (sent_at, set_version) = (Instant(77), SetVersion(3));
+    let (known_set, answered) = (SetVersion(0), Some(Instant(0)));
     vec![
         Message::Append(append),
         Message::AppendAck(ack),
         Message::AppendNack(nack),
         Message::SnapshotOffer(offer),
         Message::Release(Release { group: GROUP, up_to: Epoch(5) }),
-        Message::Beat(Beat { sent_at, known_set: SetVersion(2), commits: vec![news] }),
+        Message::Beat(Beat { sent_at, known_set: SetVersion(2), answered, commits: vec![news] }),
+        Message::Beat(Beat { sent_at, known_set, answered: None, commits: Vec::new() }),
         Message::BeatAck(BeatAck { sent_at, set_version, set: Some(vec![GROUP]) }),
         Message::BeatAck(BeatAck { sent_at, set_version, set: Some(Vec::new()) }),
         Message::BeatAck(BeatAck { sent_at, set_version, set: None }),
@@ -155,6 +157,24 @@ fn fields_of_a_newer_peer_are_passed_over() {
     let mut config = ClaimBody::from(&claim()).encode_to_vec();
     config.extend_from_slice(&unknown);
     assert_eq!(ClaimBody::decode_body(&config).unwrap().checked().unwrap(), claim());
+}
+
+/// A beat as versions before `answered` write and read it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct OlderBeat {
+    #[prost(uint64, tag = "1")]
+    sent_at: u64,
+    #[prost(uint64, tag = "2")]
+    known_set: u64,
+}
+
+#[test]
+fn a_beat_that_says_what_was_answered_is_a_beat_to_an_older_peer_and_the_other_way_round() {
+    let older = OlderBeat { sent_at: 77, known_set: 2 };
+    let newer = BeatBody { sent_at: 77, known_set: 2, commits: Vec::new(), answered: Some(70) };
+    assert_eq!(OlderBeat::decode(&newer.encode_to_vec()[..]).unwrap(), older);
+    let read = BeatBody::decode(&older.encode_to_vec()[..]).unwrap();
+    assert_eq!(read, BeatBody { answered: None, ..newer });
 }
 
 #[test]

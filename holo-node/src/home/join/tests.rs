@@ -141,3 +141,20 @@ fn a_welcome_of_the_wrong_form_is_refused_as_such() {
         assert_eq!(voters.check(&reply).unwrap_err().code, ErrorCode::Malformed, "{index}");
     }
 }
+
+#[test]
+fn how_long_ago_a_ticket_ended_is_said_in_a_unit_that_fits() {
+    // One that had just ended was told to have ended 0 minutes ago.
+    for (seconds, words) in [
+        (0, "less than a second ago"),
+        (1, "1 second ago"),
+        (119, "119 seconds ago"),
+        (120, "2 minutes ago"),
+        (7199, "119 minutes ago"),
+        (7200, "2 hours ago"),
+        (172_799, "47 hours ago"),
+        (172_800, "2 days ago"),
+    ] {
+        assert_eq!(ago(Duration::from_secs(seconds)), words);
+    }
+}

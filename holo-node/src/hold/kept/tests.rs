@@ -1,0 +1,194 @@
+use std::sync::Arc;
+
+use holo_core::replication::Class;
+use holo_core::{ArrayId, PAGE_BYTES, PartitionId, ShardIndex};
+use holo_mem::{Arena, Shard};
+use tempfile::TempDir;
+
+use super::*;
+use crate::hold::file::Writer;
+
+const ARRAY: ArrayId = ArrayId(4);
+const SHARD: ShardIndex = ShardIndex(6);
+const GROUP: GroupId = group(200, 1);
+/// Pages of the shard, of which the second one was never written.
+const PAGES: u64 = 3;
+
+const fn group(partition: u32, min_in_sync: u8) -> GroupId {
+    GroupId { partition: PartitionId(partition), class: Class { replicas: 2, min_in_sync } }
+}
+
+/// The directory of node 2, and what its life left behind.
+struct Life {
+    folder: TempDir,
+    kept: Kept,
+}
+
+/// A page as it is read: its place and its bytes.
+type Read = (ArrayId, ShardIndex, u32, Vec<u8>);
+
+impl Life {
+    /// A life that left one group behind.
+    fn with_a_group() -> Self {
+        let life = Self::new(2);
+        assert_eq!(life.write(vec![(GROUP, frozen(1))]), (1, 2 * PAGE_BYTES as u64));
+        life
+    }
+
+    fn new(node: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::new(Home::at(folder.path()), ClusterId([1; 32]), NodeNumber(node));
+        Self { folder, kept }
+    }
+
+    fn write(&self, groups: Vec<(GroupId, Frozen)>) -> (usize, u64) {
+        self.kept.write(groups, || true).unwrap()
+    }
+
+    fn file(&self, group: GroupId) -> PathBuf {
+        self.kept.place(group)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(self.file(GROUP)).unwrap()
+    }
+}
+
+/// A shard whose first and last page hold `value`.
+fn frozen(value: u8) -> Frozen {
+    let bytes = PAGES * PAGE_BYTES as u64;
+    let shard = Arc::new(Shard::new(Arena::new(64 << 20).unwrap(), bytes));
+    for page in [0, PAGES - 1] {
+        shard.write(page * PAGE_BYTES as u64, &vec![value; PAGE_BYTES]).unwrap();
+    }
+    Frozen::of(&[(ARRAY, SHARD, shard)])
+}
+
+fn read(kept: &Kept, group: GroupId) -> Result<Vec<Read>, Failure> {
+    let mut pages = Vec::new();
+    kept.read(group, |page| {
+        pages.push((page.array, page.shard, page.index, page.bytes.to_vec()));
+        Ok(())
+    })?;
+    Ok(pages)
+}
+
+/// There is nothing to compare with: whoever reads it copies all of the group.
+#[track_caller]
+fn is_refused(kept: &Kept, group: GroupId, what: &str) {
+    assert!(kept.has(group), "{what}: it is looked at");
+    assert_eq!(read(kept, group).unwrap_err().code, ErrorCode::Corrupt, "{what}");
+}
+
+#[test]
+fn what_one_life_left_behind_the_next_one_reads() {
+    let life = Life::with_a_group();
+    let (home, cluster) = (Home::at(life.folder.path()), life.kept.cluster);
+    let next = Kept::new(home, cluster, life.kept.node);
+    let page = |index| (ARRAY, SHARD, index, vec![1; PAGE_BYTES]);
+    assert_eq!(read(&next, GROUP).unwrap(), [page(0), page(2)]);
+    assert!(next.has(GROUP) && !next.has(group(201, 1)));
+    // A later life writes over it.
+    assert_eq!(life.write(vec![(GROUP, frozen(7))]).0, 1);
+    assert_eq!(read(&next, GROUP).unwrap()[0].3, [7; PAGE_BYTES]);
+    next.forget(GROUP).unwrap();
+    assert!(!next.has(GROUP));
+    assert_eq!(fs::read_dir(&next.folder).unwrap().count(), 0, "no draft is left");
+}
+
+#[test]
+fn damage_anywhere_is_noticed() {
+    let life = Life::with_a_group();
+    let good = life.bytes();
+    let mut places: Vec<usize> = (0..200).collect();
+    places.extend((0..good.len()).step_by(4999));
+    places.extend(good.len() - 70..good.len());
+    for at in places {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        fs::write(life.file(GROUP), &bad).unwrap();
+        let refused = read(&life.kept, GROUP).unwrap_err();
+        // The version is all that can be wrong in two ways.
+        let known = [ErrorCode::Corrupt, ErrorCode::VersionMismatch];
+        assert!(known.contains(&refused.code), "byte {at}: {refused}");
+        assert_eq!(refused.code == ErrorCode::VersionMismatch, (8..12).contains(&at), "byte {at}");
+    }
+    for len in [0, 7, 90, good.len() / 2, good.len() - 1] {
+        fs::write(life.file(GROUP), &good[..len]).unwrap();
+        is_refused(&life.kept, GROUP, &format!("cut off after {len} bytes"));
+    }
+    let mut longer = good.clone();
+    longer.push(0);
+    fs::write(life.file(GROUP), &longer).unwrap();
+    is_refused(&life.kept, GROUP, "something after its end");
+    fs::write(life.file(GROUP), &good).unwrap();
+    assert_eq!(read(&life.kept, GROUP).unwrap().len(), 2);
+}
+
+#[test]
+fn what_is_another_groups_nodes_or_clusters_is_refused() {
+    let life = Life::with_a_group();
+    for other in [group(201, 1), group(200, 2)] {
+        fs::copy(life.file(GROUP), life.file(other)).unwrap();
+        is_refused(&life.kept, other, &format!("under the name of {other}"));
+    }
+    let home = || Home::at(life.folder.path());
+    let (cluster, node) = (life.kept.cluster, life.kept.node);
+    is_refused(&Kept::new(home(), cluster, NodeNumber(3)), GROUP, "of node 2, read by node 3");
+    is_refused(&Kept::new(home(), ClusterId([9; 32]), node), GROUP, "of another cluster");
+    // The same node's directory made anew: with a key of its own.
+    let stranger = Life::new(2);
+    make_directory(&stranger.kept.folder).unwrap();
+    fs::copy(life.file(GROUP), stranger.file(GROUP)).unwrap();
+    is_refused(&stranger.kept, GROUP, "encrypted with another key");
+}
+
+#[test]
+fn pages_of_a_close_are_not_taken_for_kept_ones() {
+    // Those of a close are of one epoch and operation. Kept ones are of none, since every page is compared with the
+    // primary's; what says of itself that it is of an epoch is not theirs, whichever epoch that is.
+    let life = Life::with_a_group();
+    let key = life.kept.home.catalog_key().unwrap();
+    let own = life.kept.subject(GROUP);
+    for other in [
+        Subject { close: CloseId(70), ..own },
+        Subject { epoch: Epoch(1), ..own },
+        Subject { epoch: Epoch(u64::MAX), ..own },
+        Subject { seq: Seq(1), ..own },
+    ] {
+        Writer::new(&life.kept.folder, &key, &other).unwrap().finish().unwrap();
+        is_refused(&life.kept, GROUP, &format!("{other:?}"));
+    }
+    // And one without a page is one like any other.
+    Writer::new(&life.kept.folder, &key, &own).unwrap().finish().unwrap();
+    assert_eq!(read(&life.kept, GROUP).unwrap(), []);
+}
+
+#[test]
+fn when_time_is_up_whole_groups_stay_and_no_part_of_one() {
+    let life = Life::new(2);
+    let pages = std::cell::Cell::new(0);
+    // It ends at the second page of the second group.
+    let goes_on = || {
+        pages.set(pages.get() + 1);
+        pages.get() <= 3
+    };
+    let groups = (1..=3).map(|value| (group(value, 1), frozen(1))).collect();
+    assert_eq!(life.kept.write(groups, goes_on).unwrap(), (1, 2 * PAGE_BYTES as u64));
+    let left: Vec<_> = fs::read_dir(&life.kept.folder).unwrap().map(|it| it.unwrap()).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(read(&life.kept, group(1, 1)).unwrap().len(), 2);
+    assert!(!life.kept.has(group(2, 1)));
+}
+
+#[test]
+fn a_page_that_nobody_wants_ends_the_reading() {
+    let life = Life::with_a_group();
+    let mut seen = 0;
+    let refused = life.kept.read(GROUP, |_page| {
+        seen += 1;
+        Err(Failure::new(ErrorCode::OutOfCapacity, "no room"))
+    });
+    assert_eq!((refused.unwrap_err().code, seen), (ErrorCode::OutOfCapacity, 1));
+    assert!(life.kept.has(GROUP), "the next try may have room");
+}
