@@ -18,6 +18,8 @@ pub struct VoterCandidate {
     pub zone: String,
     /// It answers, and is not about to leave.
     pub dependable: bool,
+    /// It answers now; one that votes and is away for a moment is dependable all the same.
+    pub up: bool,
 }
 
 /// The nodes that should vote: 1 of up to two candidates, 3 of up to four, 5 from five on, 7 from seven on, never more
@@ -25,7 +27,9 @@ pub struct VoterCandidate {
 ///
 /// Those that vote stay as long as they are dependable, unless a zone without a voter can take over from one with two
 /// more. One that is not dependable gives way to one that is, and stays where there is none: a vote that may come back
-/// is better than none. Zones with few voters come first, then low numbers, so every voter comes to the same choice.
+/// is better than none. Who answers now comes first where fewer shall vote than could: a vote that is left to one who is
+/// away could not be given to anybody else. Then come zones with few voters, then low numbers, so every voter comes to
+/// the same choice.
 pub fn choose_voters(
     candidates: &[VoterCandidate],
     current: &[NodeNumber],
@@ -48,7 +52,9 @@ pub fn choose_voters(
                 .iter()
                 .filter(|it| it.dependable == dependable && current.contains(&it.node) == votes)
                 .filter(|it| !chosen.contains(&it.node))
-                .min_by_key(|it| (in_zone.get(it.zone.as_str()).copied().unwrap_or(0), it.node));
+                .min_by_key(|it| {
+                    (!it.up, in_zone.get(it.zone.as_str()).copied().unwrap_or(0), it.node)
+                });
             let Some(next) = next else { break };
             chosen.insert(next.node);
         }
@@ -92,7 +98,8 @@ fn zone_counts<'a>(
 
 impl CatalogState {
     /// The nodes that should vote, at `now` of whoever leads. A voter counts as dead after
-    /// [`crate::catalog::Settings::voter_delay_ms`].
+    /// [`crate::catalog::Settings::voter_delay_ms`]. Those who vote go on where a majority of the others is not there:
+    /// the change could not be agreed to, and nothing else after it.
     pub fn wanted_voters(&self, now: UnixMillis) -> Vec<NodeNumber> {
         let delay = self.settings.voter_delay_ms;
         let candidates: Vec<VoterCandidate> = self
@@ -105,9 +112,12 @@ impl CatalogState {
                 // Who votes may be away for a moment; who shall begin to vote has to be here.
                 dependable: node.up
                     || (self.voters.contains(&node.number) && !node.is_missing(now, delay)),
+                up: node.up,
             })
             .collect();
-        choose_voters(&candidates, &self.voters, self.settings.voters_max)
+        let chosen = choose_voters(&candidates, &self.voters, self.settings.voters_max);
+        let here = chosen.iter().filter(|it| self.nodes.get(it).is_some_and(|node| node.up));
+        if here.count() * 2 > chosen.len() { chosen } else { self.voters.clone() }
     }
 
     pub(super) fn set_voters(

@@ -7,6 +7,7 @@ fn candidates(zones: &[&str]) -> Vec<VoterCandidate> {
         node: number(node),
         zone: (*zone).to_owned(),
         dependable: true,
+        up: true,
     });
     all.collect()
 }
@@ -70,6 +71,20 @@ fn a_silent_voter_is_replaced_after_its_delay_and_a_silent_node_never_begins() {
     lab.set_up(4, true);
     lab.drain(2);
     assert_eq!(lab.state.wanted_voters(UnixMillis(10_001)), numbers(&[1, 3, 4]));
+}
+
+#[test]
+fn a_vote_that_is_left_alone_is_not_that_of_a_node_that_has_just_died() {
+    // A node died and another was drained: the only vote went to the dead one, and nobody led until it was back.
+    let mut lab = Lab::bare(3);
+    lab.ok(Authority::Node(number(1)), Operation::SetVoters(numbers(&[1, 2, 3])));
+    lab.now = 10_000;
+    lab.set_up(2, false);
+    lab.drain(1);
+    assert_eq!(lab.state.wanted_voters(UnixMillis(10_001)), numbers(&[3]));
+    // With nobody there to take it, who votes goes on.
+    lab.set_up(3, false);
+    assert_eq!(lab.state.wanted_voters(UnixMillis(10_001)), numbers(&[1, 2, 3]));
 }
 
 #[test]
