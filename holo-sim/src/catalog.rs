@@ -320,8 +320,10 @@ impl Catalog {
         }
         if let Some(refusal) = refusal {
             env.say(|| format!("catalog refuses {proposal:?}: {refusal}"));
-            let (group, epoch) = (proposal.group, proposal.epoch);
-            self.reply(env, node_index(proposal.by), FromCatalog::Refused { group, epoch });
+            if refusal.is_settled() {
+                let (group, epoch) = (proposal.group, proposal.epoch);
+                self.reply(env, node_index(proposal.by), FromCatalog::Refused { group, epoch });
+            }
         }
     }
 

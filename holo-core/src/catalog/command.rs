@@ -330,6 +330,12 @@ macro_rules! refusals {
             /// Every refusal.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
+            /// Whether it settles that the group stays as it is, which its primary is told. One that came too late settles
+            /// nothing: the proposal may have been agreed to before, and the newer config says what became of it.
+            pub fn is_settled(self) -> bool {
+                self != Self::Stale
+            }
+
             /// The refusal of a wire number; [`Self::Unknown`] for one that this version does not know.
             pub fn from_number(number: u32) -> Self {
                 match number { $($number => Self::$name,)* _ => Self::Unknown }

@@ -72,7 +72,7 @@ pub enum Input {
         /// The group.
         group: GroupId,
     },
-    /// The catalog refused a proposal.
+    /// The catalog refused a proposal, and not because the group is in another epoch by now: then its config is to come.
     ProposalRefused {
         /// The group.
         group: GroupId,

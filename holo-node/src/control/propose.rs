@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holo_catalog::{CatalogError, ControlLog};
-use holo_core::catalog::{Answer, Authority, ChangeRefusal, Command, Operation, ProposalAnswer};
+use holo_core::catalog::{Answer, Authority, Command, Operation, ProposalAnswer};
 use holo_core::replication::{GroupId, NodeNumber, Proposal};
 use holo_core::wire::{CatalogAnswer, CatalogCommand, Decode, Kind};
 use holo_core::{Epoch, ErrorCode, Failure, Retry, limits};
@@ -382,8 +382,7 @@ impl Control {
     /// Lets the data plane know what was refused; a change that was made comes back as a config.
     fn tell_refusals(&self, epochs: &BTreeMap<GroupId, Epoch>, answers: &[ProposalAnswer]) {
         for answer in answers {
-            // What comes too late was proposed twice, and the newer config is on its way.
-            let refusal = answer.refusal.filter(|refusal| *refusal != ChangeRefusal::Stale);
+            let refusal = answer.refusal.filter(|refusal| refusal.is_settled());
             if let (Some(refusal), Some(epoch)) = (refusal, epochs.get(&answer.group)) {
                 tracing::debug!(group = %answer.group, %epoch, %refusal, "a change was refused");
                 self.refused.put(answer.group, *epoch);
