@@ -13,8 +13,8 @@ use crate::replication::progress::Progress;
 use crate::{Instant, limits};
 
 impl Replica {
-    /// Proposes to take over from a primary that is silent, or that hears nothing of us: whatever it says, its lease is
-    /// over and no write is committed.
+    /// Proposes to take over from a primary that is silent, that hears nothing of us, or that does not know that it leads:
+    /// whatever it says, its lease is over and no write is committed.
     pub(super) fn watch_primary(&mut self, ctx: &mut Context) {
         let config = &self.claim.config;
         let may = self.role == Role::Backup && self.base == Base::Ready;
@@ -25,9 +25,14 @@ impl Replica {
             Mutant::IgnoreEcho => Duration::ZERO,
             _ => ctx.peers.deafness(primary, since, ctx.now, round),
         };
+        // One that became the primary after it had gone deaf does not beat, and speaks of other groups.
+        let absence = match self.follow.spoke {
+            true => Duration::ZERO,
+            false => ctx.now.since(since).saturating_sub(round),
+        };
         let tried = self.follow.tried_at;
         let due = tried.is_none_or(|at| ctx.now.since(at) >= ctx.timers.propose_again);
-        if may && due && silence.max(deafness) > ctx.timers.take_over {
+        if may && due && silence.max(deafness).max(absence) > ctx.timers.take_over {
             self.follow.tried_at = Some(ctx.now);
             ctx.emit(Output::Propose(Proposal {
                 group: self.group,

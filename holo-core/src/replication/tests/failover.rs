@@ -186,6 +186,28 @@ fn a_primary_that_is_heard_and_hears_nothing_is_replaced() {
     assert_eq!(cluster.value(1), cluster.value(2));
 }
 
+/// A group was handed to a node that had just gone deaf. What it went on to say of other groups kept the old primary quiet.
+#[test]
+fn a_primary_that_does_not_hear_of_its_appointment_is_replaced() {
+    let mut cluster = Cluster::new(2, 2, group(2, 1));
+    cluster.pass(300);
+    cluster.count(1, key(1, 1));
+    cluster.deafen(2);
+    cluster.want(&[2, 1]);
+    cluster.pass(50);
+    assert_eq!(cluster.config.primary, replica(2));
+    let before = cluster.now;
+    while !cluster.reads(1) {
+        cluster.pass(50);
+        let word = crate::replication::Release { group: cluster.group, up_to: Epoch(0) };
+        cluster.wire.push_back((replica(2), replica(1), Message::Release(word)));
+        cluster.deliver();
+        assert!(cluster.now.since(before) < Duration::from_millis(1300), "{cluster:?}");
+    }
+    assert_eq!(cluster.summary(2).role, Role::Backup, "it does not know what it was");
+    assert_eq!(cluster.count(1, key(1, 2)), 1);
+}
+
 #[test]
 fn of_several_backups_one_takes_the_place_of_a_primary_that_hears_nothing() {
     let mut cluster = Cluster::new(3, 3, group(3, 2));
