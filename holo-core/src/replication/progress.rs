@@ -120,8 +120,14 @@ impl Progress {
         }
     }
 
-    /// Begins a new epoch of the same primary: what it has, it has.
-    pub(super) fn enter_epoch(&mut self, now: Instant) {
+    /// Begins a new epoch of the same primary. What a member in sync has, it has; a learner that misses an epoch begins from
+    /// nothing, so what it had is no more than where to go on.
+    pub(super) fn enter_epoch(&mut self, is_learner: bool, now: Instant) {
+        if is_learner {
+            self.received = self.reached();
+            self.matched = Seq(0);
+            self.based = false;
+        }
         self.confirmed = false;
         self.progressed_at = now;
         self.rewind();

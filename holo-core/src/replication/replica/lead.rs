@@ -217,7 +217,8 @@ impl Replica {
         let last = self.log.last().seq;
         for id in members {
             let progress = lead.progress.entry(id);
-            progress.or_insert_with(|| Progress::unknown(last, ctx.now)).enter_epoch(ctx.now);
+            let progress = progress.or_insert_with(|| Progress::unknown(last, ctx.now));
+            progress.enter_epoch(config.learners.contains(&id), ctx.now);
         }
         lead.retries.retain(|id, _| !config.in_sync.contains(id));
         lead.proposed.clear();

@@ -9,6 +9,7 @@ use crate::replication::{AppendAck, AppendNack, LogPosition, SnapshotOffer};
 struct Leader {
     host: Host,
     now: Instant,
+    epoch: Epoch,
     groups: Vec<GroupId>,
     /// By group: the snapshots that it froze, and has not dropped.
     kept: Vec<Vec<SnapshotId>>,
@@ -30,6 +31,7 @@ impl Leader {
         let mut leader = Self {
             host: Host::new(replica(1), timers, Arc::new(EpochProof)).unwrap(),
             now: Instant(1_000_000_000),
+            epoch: Epoch(1),
             kept: vec![Vec::new(); groups.len()],
             groups,
             offers: Vec::new(),
@@ -44,7 +46,7 @@ impl Leader {
     fn config(&self, at: usize) -> Arc<GroupConfig> {
         Arc::new(GroupConfig {
             group: self.groups[at],
-            epoch: Epoch(1),
+            epoch: self.epoch,
             primary: replica(1),
             in_sync: vec![replica(1)],
             learners: vec![learner(at)],
@@ -98,12 +100,12 @@ impl Leader {
 
     /// "I have no state"; with the place of the copy that failed, if one did.
     fn needs_snapshot(&self, at: usize, have: Seq) -> Message {
-        let (group, epoch) = (self.groups[at], Epoch(1));
+        let (group, epoch) = (self.groups[at], self.epoch);
         Message::AppendNack(AppendNack { group, epoch, have, needs_snapshot: true, claim: None })
     }
 
     fn ack(&self, at: usize, matched: Seq, based: bool) -> Message {
-        let (group, epoch) = (self.groups[at], Epoch(1));
+        let (group, epoch) = (self.groups[at], self.epoch);
         Message::AppendAck(AppendAck { group, epoch, matched, committed: Seq(0), based })
     }
 
@@ -205,4 +207,27 @@ fn a_copy_that_goes_on_is_kept_however_long_it_takes() {
     leader.pass_while(30_000, copies);
     assert_eq!(leader.copying(), [0]);
     assert_eq!(leader.offers.len(), offered, "and is offered once");
+}
+
+/// A learner had everything, missed an epoch and began from nothing; it was offered a snapshot that ends before what it had
+/// had. With that in place it was promoted, and lacked what was committed with it in mind.
+#[test]
+fn what_a_learner_had_in_an_earlier_epoch_does_not_make_it_a_member() {
+    let mut leader = Leader::new(1);
+    let (group, learner) = (leader.groups[0], learner(0));
+    let place = leader.offered(0).seq;
+    let write =
+        Input::Propose { ticket: Ticket(1), group, request: None, op: add(1), payload: None };
+    leader.input(write);
+    let whole = leader.ack(0, place.next(), true);
+    leader.input(Input::Message { from: learner, message: whole });
+    leader.epoch = Epoch(2);
+    leader.input(Input::Config(claim(&leader.config(0))));
+    let known = |leader: &Leader| leader.host.group_summary(group).unwrap().learners[0].matched;
+    assert_eq!(known(&leader), Seq(0));
+    for has in [place, place.next()] {
+        let restored = leader.ack(0, has, true);
+        leader.input(Input::Message { from: learner, message: restored });
+        assert_eq!(known(&leader), has);
+    }
 }
