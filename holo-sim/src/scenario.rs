@@ -141,10 +141,10 @@ impl Residue {
         self.late_news.is_some() || self.lame.is_some() || self.deaf.is_some()
     }
 
-    /// By how much it may delay the first read after the faults.
-    pub(crate) fn delay(&self, constants: &Constants) -> Time {
-        // Whoever takes a deaf node's place hears late of what it takes, and late that it has.
-        let times = 1 + u64::from(self.deaf.is_some());
+    /// By how much it may delay the first read after the faults, when so many nodes never come back.
+    pub(crate) fn delay(&self, gone: usize, constants: &Constants) -> Time {
+        // Whoever is left hears late of what it takes, and late of each whose place was taken or who was let go.
+        let times = 1 + u64::from(self.deaf.is_some()) + gone as u64;
         let late = self.late_news.map_or(0, |(_, lag)| times * lag);
         // A member that promises nothing is let go after that long, be it heard or not, and perhaps once more elsewhere.
         let lame = self.lame.map_or(0, |_| 2 * (constants.stall() + constants.take_over));

@@ -131,9 +131,10 @@ impl World {
     /// For how long at most a group may be without a primary that reads, after the faults: a node that never comes back
     /// may have to be noticed by the catalog first.
     fn primary_within(&self) -> Time {
-        let one_is_gone = self.down.contains(&Some(Forever(true)));
-        let noticed = if one_is_gone { self.env.scenario.catalog.down_after + SECOND } else { 0 };
-        PRIMARY_WITHIN + noticed + self.env.scenario.residue.delay(&self.env.scenario.constants)
+        let scenario = &self.env.scenario;
+        let gone = self.down.iter().filter(|down| **down == Some(Forever(true))).count();
+        let noticed = if gone > 0 { scenario.catalog.down_after + SECOND } else { 0 };
+        PRIMARY_WITHIN + noticed + scenario.residue.delay(gone, &scenario.constants)
     }
 
     /// Whether reads may be demanded: where a member cannot be let go, they wait for its promise, and who hears nothing does
