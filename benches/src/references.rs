@@ -11,11 +11,13 @@ use crate::timing::{Stopwatch, best_of, percentile};
 
 /// Bytes of one bulk reference.
 const BULK_BYTES: usize = 1 << 30;
+/// What stays in the cache of a core.
+const HOT_BYTES: usize = 1 << 20;
 
 /// Limits of this machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct References {
-    /// Plain TCP on loopback, one connection, GB/s.
+    /// Plain TCP on loopback, one connection, the same MiB again and again, GB/s.
     pub(crate) tcp_gb_per_s: f64,
     /// TCP ping-pong of 8 bytes, microseconds at the median.
     pub(crate) tcp_ping_us: f64,
@@ -38,7 +40,7 @@ impl References {
     pub(crate) fn measure(elems: usize) -> Result<Self> {
         let (native_fill_s, native_sum_s) = native_fill_and_sum(elems);
         Ok(Self {
-            tcp_gb_per_s: tcp_bulk().context("plain TCP")?,
+            tcp_gb_per_s: tcp_bulk(HOT_BYTES).context("plain TCP")?,
             tcp_ping_us: tcp_ping().context("plain TCP")?,
             memcpy_gb_per_s: memcpy(),
             native_fill_s,
@@ -48,28 +50,39 @@ impl References {
     }
 }
 
-fn tcp_bulk() -> Result<f64> {
+/// Plain TCP that moves an array: from memory that no cache holds to memory that was never touched; GB/s.
+///
+/// # Errors
+///
+/// When loopback TCP does not work.
+pub(crate) fn tcp_array() -> Result<f64> {
+    tcp_bulk(BULK_BYTES).context("plain TCP")
+}
+
+/// Sends and receives [`BULK_BYTES`] from and to `span` bytes.
+fn tcp_bulk(span: usize) -> Result<f64> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
+    let source = vec![7u8; span];
     let sender = thread::spawn(move || -> Result<()> {
         let (mut stream, _) = listener.accept()?;
-        let block = vec![7u8; 1 << 20];
-        for _ in 0..BULK_BYTES / block.len() {
-            stream.write_all(&block)?;
+        for _ in 0..BULK_BYTES / source.len() {
+            stream.write_all(&source)?;
         }
         Ok(())
     });
     let mut stream = TcpStream::connect(address)?;
-    let mut block = vec![0u8; 1 << 20];
+    // Zeros that nobody has looked at take no memory yet.
+    let mut sink = vec![0u8; span];
     let watch = Stopwatch::start();
-    let mut left = BULK_BYTES;
-    while left > 0 {
-        let read = stream.read(&mut block)?;
-        anyhow::ensure!(read > 0, "the sender stopped early");
-        left -= read.min(left);
+    for _ in 0..BULK_BYTES / span {
+        for block in sink.chunks_mut(HOT_BYTES) {
+            stream.read_exact(block).context("the sender stopped early")?;
+        }
     }
     let seconds = watch.seconds();
     sender.join().map_err(|_panic| anyhow::anyhow!("the sender panicked"))??;
+    black_box(&sink);
     Ok(gb(BULK_BYTES) / seconds)
 }
 

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use futures_util::future::join;
 use holo_client::{Cluster, DType, SharedArray, Unwatched};
 use holo_core::wire::{NodeOrder, NodeOrderKind, NodeReport, SettingsBody};
+use tokio::task::spawn_blocking;
 
 use crate::lab::{Lab, until, whole};
-use crate::references::References;
+use crate::references::{self, References};
 use crate::report::Row;
 use crate::timing::{Stopwatch, pause_ms, percentile};
 use crate::workloads::{count, less, more};
@@ -18,6 +19,8 @@ const NODES: usize = 3;
 const BYTES: usize = 1 << 30;
 /// How long a client is watched while nothing moves.
 const CALM_MS: u64 = 5_000;
+/// How often plain TCP moves an array while a client is watched.
+const TCP_ROUNDS: usize = 4;
 /// A node that does not answer is planned around after this long.
 const REPAIR_DELAY_MS: u64 = 500;
 
@@ -46,6 +49,17 @@ pub(crate) async fn run(references: &References, rows: &mut Vec<Row>) -> Result<
     };
     let (calm, ()) = join(gets(&typed, &stop), calm).await;
     let calm = calm?;
+    let tcp = async {
+        let mut best = 0.0f64;
+        for _ in 0..TCP_ROUNDS {
+            best = best.max(spawn_blocking(references::tcp_array).await??);
+        }
+        anyhow::Ok(best)
+    };
+    let (rate, busy) = beside(&typed, tcp).await?;
+    let hot = references.tcp_gb_per_s;
+    rows.push(more("(plain TCP into fresh memory)", rate, "GB/s", "plain TCP", hot, 0.0));
+    rows.push(less("(8-byte get beside that, p99)", busy, "us", "in calm", calm, 0.0));
 
     let bytes = cluster.plan_drain("n3").await?.bytes_left;
     let (seconds, busy) = beside(&typed, drain(&cluster)).await?;
@@ -76,7 +90,7 @@ pub(crate) async fn run(references: &References, rows: &mut Vec<Row>) -> Result<
     push(rows, "repair", bytes, seconds, references, (busy, calm))
 }
 
-/// Runs `work` while a client reads; gives its seconds and the client's 99th percentile.
+/// Runs `work` while a client reads; gives its figure and the client's 99th percentile.
 async fn beside(
     array: &SharedArray<u64>,
     work: impl Future<Output = Result<f64>>,
@@ -87,8 +101,8 @@ async fn beside(
         stop.store(true, Ordering::Relaxed);
         done
     };
-    let (busy, seconds) = join(gets(array, &stop), work).await;
-    Ok((seconds?, busy?))
+    let (busy, figure) = join(gets(array, &stop), work).await;
+    Ok((figure?, busy?))
 }
 
 fn push(
