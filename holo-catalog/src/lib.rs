@@ -87,7 +87,7 @@ pub use control_log::{ControlLog, LogIndex, Proposed, ReplicatedState, Transport
 pub use driver::Catalog;
 pub use error::CatalogError;
 pub use options::{AtRestKey, Compaction, Options, Timers};
-pub use rhythm::go_along;
+pub use rhythm::{go_along, rest};
 pub use standing::Standing;
 pub use store::FILE_NAME;
 pub use wire::COMMAND_BYTES_MAX;

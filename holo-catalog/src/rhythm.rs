@@ -1,4 +1,5 @@
-//! When the library looks at its clock: rather when the process is awake anyway than by a timer of its own.
+//! When the library looks at its clock, and who else looks now and then: rather when the process is awake anyway than by
+//! a timer of their own.
 //!
 //! The library ticks at one and a half times its heartbeat, whatever happened meanwhile, and a leader speaks at its
 //! ticks. Each of them wakes the machine, and those that it speaks to. Where the process exchanges other messages with
@@ -17,9 +18,20 @@ use tokio::time::Instant;
 /// What ticks wait for besides time. One for the process: what is awake is the process.
 static AWAKE: Notify = Notify::const_new();
 
+/// How much earlier than at its end a [`rest`] may be over.
+const EARLIER: Duration = Duration::from_millis(100);
+
 /// The process is awake and about to talk to its peers: voters whose tick is due soon take it now.
 pub fn go_along() {
     AWAKE.notify_waiters();
+}
+
+/// Waits for about `pause`: until its end, or until the process is awake anyway in its last tenth of a second, or in its
+/// last half.
+pub async fn rest(pause: Duration) {
+    let now = Instant::now();
+    let enough = pause.saturating_sub(EARLIER).max(pause / 2);
+    Pause::new(now + enough, now + pause).await;
 }
 
 type Tokio = openraft::TokioRuntime;
@@ -155,5 +167,21 @@ mod tests {
         assert!(pause_took(0..200).await >= 100 * MILLISECOND);
         assert!(pause_took(0..200).await <= 111 * MILLISECOND);
         assert!(pause_took(0..1).await <= 151 * MILLISECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_looks_now_and_then_rests_until_the_process_is_awake_or_the_time_is_over() {
+        let begun = Instant::now();
+        let mut resting = Box::pin(rest(250 * MILLISECOND));
+        assert!(tokio::time::timeout(140 * MILLISECOND, &mut resting).await.is_err());
+        go_along();
+        assert!(tokio::time::timeout(20 * MILLISECOND, &mut resting).await.is_err(), "too early");
+        go_along();
+        resting.await;
+        // A test beside this one may wake it, too, but not before its time.
+        assert!((150..=161).contains(&begun.elapsed().as_millis()));
+        let begun = Instant::now();
+        rest(1000 * MILLISECOND).await;
+        assert!((900..=1001).contains(&begun.elapsed().as_millis()));
     }
 }

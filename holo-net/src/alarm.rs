@@ -9,7 +9,7 @@ use quinn::AsyncTimer;
 use tokio::time::Sleep;
 
 /// A timer that is put off by less stays where tokio has it.
-const MUCH: Duration = Duration::from_millis(4);
+const MUCH: Duration = Duration::from_millis(1);
 
 /// A timer that goes off at `at`.
 pub(crate) fn alarm(at: Instant) -> Pin<Box<dyn AsyncTimer>> {

@@ -326,16 +326,16 @@ impl Shared {
                 .await
                 .map_err(|error| write_failure(&error))?;
             let outbox = Arc::new(Outbox::default());
-            self.tasks
-                .start(self.urgency(), Arc::clone(self).write_lane(send, Arc::clone(&outbox)));
+            let writing = Arc::clone(self).write_lane(lane, send, Arc::clone(&outbox));
+            self.tasks.start(self.urgency(), writing);
             self.tasks.start(self.urgency(), Arc::clone(self).read_lane(recv));
             Ok(outbox)
         })
         .await
     }
 
-    async fn write_lane(self: Arc<Self>, mut send: SendStream, outbox: Arc<Outbox>) {
-        while let Some(bytes) = outbox.take().await {
+    async fn write_lane(self: Arc<Self>, lane: Lane, mut send: SendStream, outbox: Arc<Outbox>) {
+        while let Some(bytes) = outbox.take(lane).await {
             if let Err(error) = send.write_chunk(bytes).await {
                 self.close(write_failure(&error));
             }

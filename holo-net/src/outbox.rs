@@ -2,11 +2,20 @@
 
 use bytes::{Bytes, BytesMut};
 use holo_core::limits;
-use holo_core::wire::FrameHeader;
+use holo_core::wire::{FrameHeader, Lane};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::frame::put_frame;
+
+/// Lets everybody run who can, before something is written to a stream of this lane: what they have to say to the same
+/// peer leaves in the same packet. Beats of replicas and of the catalog go along with each other so; who waits for data
+/// does not wait for them.
+pub(crate) async fn gather(lane: Lane) {
+    if lane <= Lane::Catalog {
+        tokio::task::yield_now().await;
+    }
+}
 
 /// The bounded queue of one stream.
 #[derive(Debug, Default)]
@@ -35,26 +44,29 @@ impl Outbox {
         }
     }
 
-    /// Everything that is queued, as soon as there is something; `None` when the stream is gone.
-    pub(crate) async fn take(&self) -> Option<Bytes> {
-        loop {
-            {
-                let mut queue = self.queue.lock();
-                if queue.closed {
-                    return None;
-                }
-                if !queue.bytes.is_empty() {
-                    let was_full = queue.bytes.len() >= limits::SEND_QUEUE_BYTES_MAX;
-                    let bytes = queue.bytes.split().freeze();
-                    drop(queue);
-                    if was_full {
-                        self.drained.notify_waiters();
-                    }
-                    return Some(bytes);
-                }
-            }
+    /// Everything that is queued, as soon as there is something and what goes along with it has gathered; `None` when the
+    /// stream is gone.
+    pub(crate) async fn take(&self, lane: Lane) -> Option<Bytes> {
+        while self.is_waiting() {
             self.filled.notified().await;
         }
+        gather(lane).await;
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return None;
+        }
+        let was_full = queue.bytes.len() >= limits::SEND_QUEUE_BYTES_MAX;
+        let bytes = queue.bytes.split().freeze();
+        drop(queue);
+        if was_full {
+            self.drained.notify_waiters();
+        }
+        Some(bytes)
+    }
+
+    fn is_waiting(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.bytes.is_empty() && !queue.closed
     }
 
     /// Ends it: the writer stops and nobody waits for room any more.
@@ -87,10 +99,12 @@ impl Outbox {
 mod tests {
     use std::future::Future;
     use std::pin::pin;
+    use std::sync::Arc;
     use std::task::{Context, Waker};
 
     use holo_core::RequestId;
     use holo_core::wire::{HEADER_BYTES, Kind};
+    use tokio::task::JoinSet;
 
     use super::*;
 
@@ -101,7 +115,7 @@ mod tests {
             let header = FrameHeader::request(Kind::Get, RequestId(id), 4);
             assert!(outbox.push(&header, b"body").await);
         }
-        assert_eq!(outbox.take().await.unwrap().len(), 3 * (HEADER_BYTES + 4));
+        assert_eq!(outbox.take(Lane::Client).await.unwrap().len(), 3 * (HEADER_BYTES + 4));
     }
 
     #[tokio::test]
@@ -115,10 +129,36 @@ mod tests {
         let mut waiting = pin!(outbox.push(&header, &body));
         let mut context = Context::from_waker(Waker::noop());
         assert!(waiting.as_mut().poll(&mut context).is_pending());
-        assert!(outbox.take().await.is_some());
+        assert!(outbox.take(Lane::Client).await.is_some());
         assert!(waiting.await);
         outbox.close();
         assert!(!outbox.push(&header, &body).await);
-        assert_eq!(outbox.take().await, None);
+        assert_eq!(outbox.take(Lane::Client).await, None);
+    }
+
+    #[tokio::test]
+    async fn beats_leave_together_with_what_others_are_about_to_say() {
+        for (lane, taken) in [(Lane::Membership, 2), (Lane::Client, 1)] {
+            let outbox = Arc::new(Outbox::default());
+            let header = FrameHeader::request(Kind::Beat, RequestId(1), 4);
+            let frame = HEADER_BYTES + 4;
+            let (saying, writing) = (Arc::clone(&outbox), outbox);
+            let mut tasks = JoinSet::new();
+            // Another task, which takes some steps before it has more to say.
+            tasks.spawn(async move {
+                assert!(saying.push(&header, b"beat").await);
+                let mut steps = JoinSet::new();
+                for _ in 0..3 {
+                    steps.spawn(async {});
+                    steps.join_next().await.unwrap().unwrap();
+                }
+                assert!(saying.push(&header, b"beat").await);
+                None
+            });
+            tasks.spawn(async move { writing.take(lane).await });
+            let ended = tasks.join_all().await;
+            let bytes = ended.into_iter().flatten().next();
+            assert_eq!(bytes.unwrap().len(), taken * frame, "{lane:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use holo_core::wire::FrameHeader;
+use holo_core::wire::{FrameHeader, Lane};
 use holo_core::{ErrorCode, Failure, limits};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use crate::connection::{
     CHUNKS_AT_ONCE, Shared, bulk_chunks, read_failure, read_frame, set_priority, write_failure,
 };
 use crate::frame::{Frame, FrameReader, StreamKind, answer_body, bulk_len, put_answer};
+use crate::outbox::gather;
 use crate::places::{NoPlace, Place};
 use crate::service::{BoxFuture, BulkReply, Response, Service};
 
@@ -104,19 +105,13 @@ struct Multiplexed {
     out: BytesMut,
     /// Answers that come later, each with one of the connection's places.
     later: JoinSet<Done>,
-    has_priority: bool,
+    /// That of the first request.
+    lane: Option<Lane>,
 }
 
 impl Multiplexed {
     fn new(shared: Arc<Shared>, service: Arc<dyn Service>, send: SendStream) -> Self {
-        Self {
-            shared,
-            service,
-            send,
-            out: BytesMut::new(),
-            later: JoinSet::new(),
-            has_priority: false,
-        }
+        Self { shared, service, send, out: BytesMut::new(), later: JoinSet::new(), lane: None }
     }
 
     async fn run(mut self, mut recv: RecvStream) -> Result<(), Failure> {
@@ -151,6 +146,11 @@ impl Multiplexed {
                     }
                 }
             }
+            if !self.out.is_empty()
+                && let Some(lane) = self.lane
+            {
+                gather(lane).await;
+            }
             while self.out.len() < limits::SEND_QUEUE_BYTES_MAX
                 && let Some(done) = self.later.try_join_next()
             {
@@ -169,9 +169,9 @@ impl Multiplexed {
             ));
         }
         self.shared.check_kind(header.kind)?;
-        if !self.has_priority {
+        if self.lane.is_none() {
             set_priority(&self.send, header.lane, StreamKind::Multiplexed);
-            self.has_priority = true;
+            self.lane = Some(header.lane);
         }
         let called =
             catch_unwind(AssertUnwindSafe(|| self.service.call(&self.shared.peer, &header, body)));

@@ -6,17 +6,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::options::EndpointOptions;
 
 /// Bytes of the largest UDP payload over IPv4, and of the largest batch that the kernel cuts into datagrams.
 const BATCH_BYTES_MAX: usize = 65_507;
+
+/// How long whoever waits for room does so where nobody can be told of it.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// Binds the endpoint's socket.
 pub(crate) fn bind(options: &EndpointOptions) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -50,7 +55,13 @@ pub(crate) fn bind(options: &EndpointOptions) -> io::Result<Arc<dyn AsyncUdpSock
         segments_max,
         loss: options.loss.clone(),
         is_full: AtomicBool::new(false),
+        watch_room,
     }))
+}
+
+/// The same socket under a number of its own, of whose room the runtime is told.
+fn watch_room(socket: &UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
+    watch(socket.try_clone()?, Interest::WRITABLE)
 }
 
 /// Has the runtime told of nothing else than `interest`.
@@ -77,6 +88,8 @@ struct BatchedSocket {
     loss: Option<Loss>,
     /// There was no room when something was last sent.
     is_full: AtomicBool,
+    /// [`watch_room`], but in tests.
+    watch_room: fn(&UdpSocket) -> io::Result<AsyncFd<UdpSocket>>,
 }
 
 impl BatchedSocket {
@@ -93,31 +106,51 @@ impl BatchedSocket {
 #[derive(Debug)]
 struct Room {
     socket: Arc<BatchedSocket>,
-    /// The same socket under a number of its own, while it is waited for.
-    waiting: Option<AsyncFd<UdpSocket>>,
+    waiting: Option<Waiting>,
+}
+
+/// What is waited for.
+#[derive(Debug)]
+enum Waiting {
+    /// The kernel's word that there is room.
+    Told(AsyncFd<UdpSocket>),
+    /// The next try: no descriptor is left to be told by.
+    Pausing(Pin<Box<Sleep>>),
+}
+
+impl Waiting {
+    fn begin(socket: &BatchedSocket) -> Self {
+        match (socket.watch_room)(socket.socket.get_ref()) {
+            Ok(watched) => Self::Told(watched),
+            Err(error) => {
+                tracing::debug!(%error, "a full socket cannot be watched");
+                Self::Pausing(Box::pin(sleep_until(Instant::now() + ROOM_PAUSE)))
+            }
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Told(watched) => watched.poll_write_ready(context).map_ok(drop),
+            Self::Pausing(sleep) => sleep.as_mut().poll(context).map(Ok),
+        }
+    }
 }
 
 impl UdpPoller for Room {
     fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let waiting = match self.waiting.take() {
+        let mut waiting = match self.waiting.take() {
             Some(waiting) => waiting,
             // Asked before every datagram.
             None if !self.socket.is_full.load(Ordering::SeqCst) => return Poll::Ready(Ok(())),
-            None => {
-                let socket = self.socket.socket.get_ref().try_clone()?;
-                watch(socket, Interest::WRITABLE)?
-            }
+            None => Waiting::begin(&self.socket),
         };
-        match waiting.poll_write_ready(context) {
-            Poll::Ready(ready) => {
-                self.socket.is_full.store(false, Ordering::SeqCst);
-                Poll::Ready(ready.map(drop))
-            }
-            Poll::Pending => {
-                self.waiting = Some(waiting);
-                Poll::Pending
-            }
+        let room = waiting.poll(context);
+        match room {
+            Poll::Ready(_) => self.socket.is_full.store(false, Ordering::SeqCst),
+            Poll::Pending => self.waiting = Some(waiting),
         }
+        room
     }
 }
 
@@ -218,5 +251,80 @@ impl Loss {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % 1000 < u64::from(self.per_mille)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::ErrorKind;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+    use std::task::Waker;
+
+    use super::*;
+
+    /// A socket that can be filled, which the loopback's cannot, and its other end.
+    fn pair() -> (BatchedSocket, UnixDatagram) {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        far.set_nonblocking(true).unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = BatchedSocket {
+            socket: watch(UdpSocket::from(OwnedFd::from(near)), Interest::READABLE).unwrap(),
+            state: UdpSocketState::new((&udp).into()).unwrap(),
+            segments_max: 1,
+            loss: None,
+            is_full: AtomicBool::new(false),
+            watch_room,
+        };
+        (socket, far)
+    }
+
+    /// Sends until there is no room.
+    fn fill(socket: &BatchedSocket) {
+        let raw = socket2::SockRef::from(socket.socket.get_ref());
+        let error = std::iter::repeat_with(|| raw.send(&[0; 1024])).find_map(Result::err);
+        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::WouldBlock));
+        socket.is_full.store(true, Ordering::SeqCst);
+    }
+
+    fn polls_once(room: &mut Room) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(room).poll_writable(&mut context).is_ready()
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_the_socket_full_waits_until_there_is_room() {
+        let (socket, far) = pair();
+        let socket = Arc::new(socket);
+        let mut room = Room { socket: Arc::clone(&socket), waiting: None };
+        assert!(polls_once(&mut room), "there is room until somebody found none");
+        fill(&socket);
+        for _ in 0..3 {
+            assert!(!polls_once(&mut room));
+            tokio::task::yield_now().await;
+        }
+        assert!(socket.is_full.load(Ordering::SeqCst));
+        while far.recv(&mut [0; 1024]).is_ok() {}
+        poll_fn(|context| Pin::new(&mut room).poll_writable(context)).await.unwrap();
+        assert!(!socket.is_full.load(Ordering::SeqCst));
+        assert!(polls_once(&mut room));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_descriptor_to_watch_the_socket_by_it_is_tried_again_soon() {
+        // The driver of a connection ends by an error: nothing was sent any more, and nobody was told before the idle timeout.
+        let (mut socket, _far) = pair();
+        socket.watch_room = |_| Err(io::Error::from_raw_os_error(24));
+        let socket = Arc::new(socket);
+        fill(&socket);
+        let mut room = Room { socket: Arc::clone(&socket), waiting: None };
+        let begun = Instant::now();
+        for tries in 1..=3 {
+            socket.is_full.store(true, Ordering::SeqCst);
+            poll_fn(|context| Pin::new(&mut room).poll_writable(context)).await.unwrap();
+            assert!(begun.elapsed() >= ROOM_PAUSE * tries);
+        }
     }
 }

@@ -311,10 +311,8 @@ fn load(data: &DataPlane, clock: &Clock, unreadable: u64) -> NodeLoad {
 
 /// Gives memory that nobody uses back to the system, a moment after it was freed.
 async fn keep_trim(service: Weak<NodeService>) {
-    let mut ticks = tokio::time::interval(TRIM_INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        holo_catalog::rest(TRIM_INTERVAL).await;
         let Some(service) = service.upgrade() else { return };
         let Some(data) = service.data.get() else { continue };
         let usage = data.arrays.usage();

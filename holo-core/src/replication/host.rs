@@ -91,7 +91,7 @@ impl Host {
     ///
     /// When the driver reports operations out of order: that is its bug, and going on would answer the wrong caller.
     pub fn handle_input(&mut self, now: Instant, input: Input) -> Result<(), Failure> {
-        self.ctx.now = self.ctx.now.max(now);
+        self.wake(now);
         match input {
             Input::Config(claim) => self.believe(claim, None),
             Input::Living(living) => {
@@ -148,7 +148,7 @@ impl Host {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.ctx.now = self.ctx.now.max(now);
+        self.wake(now);
         if self.next_tick().is_some_and(|at| at <= self.ctx.now) {
             self.tick(None);
         } else {
@@ -455,16 +455,25 @@ impl Host {
         self.send_beats(due);
     }
 
-    fn tick(&mut self, paced_by: Option<ReplicaId>) {
-        let since = self.ticked_at.replace(self.ctx.now).unwrap_or(self.ctx.now);
-        // Whoever was not running has not listened either: silence counts only while we hear.
-        let pause = self.ctx.now.since(since).saturating_sub(self.ctx.timers.heartbeat);
-        if pause > self.ctx.timers.heartbeat {
+    /// Takes over the time, before anything is judged by it. Whoever was not running has not listened either: silence
+    /// counts only while we hear.
+    fn wake(&mut self, now: Instant) {
+        self.ctx.now = self.ctx.now.max(now);
+        let Some(ticked_at) = self.ticked_at else { return };
+        let heartbeat = self.ctx.timers.heartbeat;
+        let pause = self.ctx.now.since(ticked_at).saturating_sub(heartbeat);
+        if pause > heartbeat {
+            // Once: as if the last tick had been a heartbeat ago.
+            self.ticked_at = Some(ticked_at.after(pause));
             self.ctx.peers.forgive(pause, self.ctx.now);
             for replica in self.groups.values_mut() {
                 replica.forgive(pause, self.ctx.now);
             }
         }
+    }
+
+    fn tick(&mut self, paced_by: Option<ReplicaId>) {
+        self.ticked_at = Some(self.ctx.now);
         self.ctx.peers.bury(self.ctx.now);
         let round = self.ctx.peers.look_around(self.ctx.now, &self.ctx.timers);
         let due = self.ctx.peers.take_due(self.ctx.now, paced_by, &self.ctx.timers);

@@ -192,7 +192,9 @@ impl Peers {
         now: Instant,
         timers: &Timers,
     ) -> Option<BeatAck> {
-        let soon = now.after(timers.heartbeat);
+        // Beats that go along with a pacer's are due later than they leave.
+        let pause = if self.is_paced() { timers.patience() } else { timers.heartbeat };
+        let soon = now.after(pause);
         let paces = self.peers.get(&to).is_some_and(|peer| !peer.is_pacer && peer.beat_at <= soon);
         if ack.set.is_some() || !paces || !self.led.contains_key(&to) || !timers.may_owe() {
             self.owed.remove(&to);

@@ -83,7 +83,8 @@ impl Timers {
     }
 
     /// Whether the answer to a beat may wait for the next beat the other way: the lease that it renews has been renewed
-    /// by the answer before, and has more than a heartbeat left when this one comes.
+    /// by the answer before, and has more than a heartbeat left when this one comes; half of one where the next beat
+    /// waited in vain for a pacer.
     pub(super) fn may_owe(&self) -> bool {
         self.lease >= self.heartbeat.saturating_mul(3)
     }

@@ -10,7 +10,7 @@ use holo_core::catalog::{Admission, Answer, Authority, NewNode, NodeState, Opera
 use holo_core::replication::NodeNumber;
 use holo_core::wire::{Decode, JoinReply, JoinRequest, Kind, WIRE_VERSION, welcome_statement};
 use holo_core::{
-    ErrorCode, Failure, Instant, NodeId, PublicKey, Role, UnixMillis, check_name, limits,
+    ErrorCode, Failure, Instant, NodeId, Policy, PublicKey, Role, UnixMillis, check_name, limits,
 };
 use holo_net::{Peer, Request};
 use parking_lot::Mutex;
@@ -45,6 +45,25 @@ impl Strangers {
 
     fn may_stay(&self, key: PublicKey, now: Instant) -> bool {
         self.0.lock().get(&key).is_some_and(|until| *until > now)
+    }
+}
+
+/// Says whether a key is a user's. Right after a start a node may know more of the catalog than what it has made of it:
+/// the version `known`, and policy and all else as of the version `facts_of`.
+fn admit_user(
+    policy: &Policy,
+    key: PublicKey,
+    node: &str,
+    (facts_of, known): (u64, u64),
+) -> Result<(), Failure> {
+    match policy.principal(key) {
+        Err(_unknown) if facts_of < known => {
+            let message = format!("node {node} has not taken over all that it knows");
+            Err(Failure::new(ErrorCode::NotReady, message)
+                .help("it has just started, which takes a moment; try again, or ask another node")
+                .retry_after_ms(50))
+        }
+        principal => principal.map(drop),
     }
 }
 
@@ -83,14 +102,11 @@ impl Control {
             );
             return Err(Failure::new(ErrorCode::NotReady, message).retry_after_ms(500));
         }
-        if let Err(unknown) = self.policy.load().principal(peer.key).map(drop) {
-            if self.facts_of.load(Ordering::SeqCst) >= *self.copy.version().borrow() {
-                return Err(unknown);
-            }
-            // Right after a start the copy may know more than what was made of it.
-            let message = format!("node {} has not taken over all that it knows", self.config.name);
-            return Err(Failure::new(ErrorCode::NotReady, message).retry_after_ms(50));
-        }
+        // Before the policy: one that is taken over meanwhile must not look as if it were older.
+        let facts_of = self.facts_of.load(Ordering::SeqCst);
+        let policy = self.policy.load();
+        let known = *self.copy.version().borrow();
+        admit_user(&policy, peer.key, &self.config.name, (facts_of, known))?;
         if self.node_number(peer.key).is_some() {
             let message = format!("key {} came as a client", peer.key.short());
             return Err(Failure::new(ErrorCode::Denied, message));
@@ -269,6 +285,16 @@ fn sized<const N: usize>(bytes: &[u8], why: &str) -> Result<[u8; N], Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_who_comes_too_early_is_told_to_come_again_and_not_that_nobody_knows_them() {
+        let (nobody, key) = (Policy::default(), PublicKey([1; 32]));
+        let early = admit_user(&nobody, key, "n1", (3, 4)).unwrap_err();
+        assert_eq!((early.code, early.retry_after_ms), (ErrorCode::NotReady, Some(50)));
+        assert!(early.help.is_some());
+        let unknown = admit_user(&nobody, key, "n1", (4, 4)).unwrap_err();
+        assert_eq!(unknown.code, ErrorCode::Unauthenticated);
+    }
 
     #[test]
     fn strangers_are_few_and_stay_for_a_while() {

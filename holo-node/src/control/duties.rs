@@ -128,14 +128,17 @@ impl Control {
     /// Does the leader's duties while this node leads, for as long as it is polled.
     pub(super) async fn keep_duties(self: Arc<Self>) {
         let mut version = self.copy.version();
+        let mut standing = self.watch_standing();
         loop {
             let before = self.clock.now();
             let look =
                 if self.voting().is_some_and(|it| it.leads_in_name()) { LOOK } else { LOOK_ASIDE };
             let changed = tokio::select! {
                 _changed = version.changed() => true,
-                () = self.standing_changed(look) => false,
+                () = standing.changed(look) => false,
             };
+            // What changes while the duties are done is looked at right after them.
+            standing = self.watch_standing();
             if changed {
                 // What else changes now is looked at together.
                 pause_for(LOOK_LEAST).await;

@@ -1,10 +1,11 @@
 //! Following the catalog: a node that does not vote asks a voter for what changed, and waits there until something has.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use holo_catalog::ControlLog;
+use holo_catalog::{ControlLog, Standing, rest};
 use holo_core::catalog::Changes;
 use holo_core::replication::NodeNumber;
 use holo_core::wire::{CatalogFollow, CatalogNews, Decode, Kind};
@@ -12,6 +13,7 @@ use holo_core::{ErrorCode, Failure, limits};
 use holo_net::{BulkReply, Connection, Request};
 use parking_lot::Mutex;
 use prost::Message;
+use tokio::sync::watch;
 
 use super::Control;
 use super::proofs::check_batch;
@@ -39,17 +41,46 @@ const OUT_OF_TOUCH: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Pieces(Mutex<Option<(CatalogNews, Bytes)>>);
 
+/// Notices changes of the agreement's leader and voters. Made before one looks how things stand: what changes between the
+/// look and the wait ends the wait.
+#[derive(Debug)]
+pub(super) struct StandingWatch(Option<watch::Receiver<Standing>>);
+
+impl StandingWatch {
+    fn new(mut standing: Option<watch::Receiver<Standing>>) -> Self {
+        if let Some(standing) = &mut standing {
+            standing.mark_unchanged();
+        }
+        Self(standing)
+    }
+
+    /// Waits for a change since this was made, for about `patience` at most; where this node does not vote, for as long.
+    pub(super) async fn changed(self, patience: Duration) {
+        let changed = async {
+            let Some(mut standing) = self.0 else { return pending().await };
+            if standing.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = rest(patience) => {}
+            () = changed => {}
+        }
+    }
+}
+
 impl Control {
     /// Keeps this node's copy up to date for as long as it is polled.
     pub(super) async fn keep_following(self: Arc<Self>) {
         let mut turn = 0;
         let mut lost = None;
         loop {
+            let standing = self.watch_standing();
             if self.is_in_touch() {
                 lost = None;
                 // What others said of leaders is old when this voter loses its own.
                 self.note_leader(NodeNumber(0));
-                self.standing_changed(IN_TOUCH_LOOK).await;
+                standing.changed(IN_TOUCH_LOOK).await;
                 continue;
             }
             // Who votes hears of the next leader as soon as anybody.
@@ -83,15 +114,9 @@ impl Control {
         }
     }
 
-    /// Waits until the agreement has another leader or other voters, for `patience` at most; where this node does not
-    /// vote, for as long.
-    pub(super) async fn standing_changed(&self, patience: Duration) {
-        let Some(voting) = self.voting() else { return pause_for(patience).await };
-        let mut standing = voting.catalog.standing();
-        standing.mark_unchanged();
-        if let Ok(Err(_over)) = tokio::time::timeout(patience, standing.changed()).await {
-            pause_for(patience).await;
-        }
+    /// From now on, changes of the agreement's leader and voters are noticed.
+    pub(super) fn watch_standing(&self) -> StandingWatch {
+        StandingWatch::new(self.voting().map(|voting| voting.catalog.standing()))
     }
 
     /// Whether this node votes and knows a leader: the log brings all news.
@@ -252,5 +277,19 @@ mod tests {
         assert_eq!(pieces.rest(&ask).unwrap_err().code, ErrorCode::Conflict);
         ask.state_version = 8;
         assert_eq!(pieces.rest(&ask).unwrap_err().code, ErrorCode::Conflict);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_between_the_look_and_the_wait_ends_the_wait() {
+        // The wait began anew: a change right before it was seen half a second later.
+        let (sender, standing) = watch::channel(Standing::default());
+        sender.send_replace(Standing { term: 1, ..Standing::default() });
+        let watching = StandingWatch::new(Some(standing.clone()));
+        sender.send_replace(Standing { term: 2, ..Standing::default() });
+        let begun = tokio::time::Instant::now();
+        watching.changed(WAIT).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        StandingWatch::new(Some(standing)).changed(WAIT).await;
+        assert!(begun.elapsed() >= WAIT, "what was there at the look is no change");
     }
 }

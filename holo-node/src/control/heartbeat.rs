@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use holo_catalog::rest;
 use holo_core::replication::NodeNumber;
 use holo_core::wire::{Decode, Heartbeat, HeartbeatReply, Kind};
 use holo_core::{ErrorCode, Failure};
@@ -27,19 +28,19 @@ impl Control {
     pub(super) async fn keep_beating(self: Arc<Self>) {
         let mut turn = 0;
         loop {
-            let pause = match self.beat(turn).await {
-                Ok(()) => self.config.timers.liveness,
+            match self.beat(turn).await {
+                Ok(()) => {}
                 Err(failure) if failure.code == ErrorCode::ClockSkew => {
                     tracing::warn!(message = %failure.message, "heartbeats are refused");
-                    self.config.timers.liveness
                 }
                 Err(failure) => {
                     tracing::debug!(%failure, "a heartbeat was not heard");
                     turn += 1;
-                    PAUSE
+                    pause_for(PAUSE).await;
+                    continue;
                 }
-            };
-            pause_for(pause).await;
+            }
+            rest(self.config.timers.liveness).await;
         }
     }
 

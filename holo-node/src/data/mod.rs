@@ -245,8 +245,9 @@ impl DataPlane {
             return Err(Failure::new(ErrorCode::Conflict, message));
         }
         let from = ReplicaId { node, incarnation: batch.from };
+        let kind = outbox::kind_of(&batch.messages);
         self.feed(from, batch.messages);
-        let replies = self.outboxes.take_replies(from);
+        let replies = self.outboxes.take_replies(from, kind);
         Ok(outbox::encode(self.me.incarnation, from.incarnation, &replies))
     }
 

@@ -64,10 +64,14 @@ impl Outboxes {
         outbox.news.notify_one();
     }
 
-    /// What waits for a peer that is being answered, up to a batch.
-    pub(super) fn take_replies(&self, to: ReplicaId) -> Vec<Message> {
-        let outbox = self.open.lock().get(&to).cloned();
-        outbox.map(|outbox| outbox.take_batch()).unwrap_or_default()
+    /// What waits for a peer that is being answered, up to a batch: with the answer to beats nothing else than beats.
+    pub(super) fn take_replies(&self, to: ReplicaId, answered: Kind) -> Vec<Message> {
+        let Some(outbox) = self.open.lock().get(&to).cloned() else { return Vec::new() };
+        let mut queue = outbox.queue.lock();
+        match answered {
+            Kind::Beat => take_batch(&mut queue, |kind| kind == Kind::Beat),
+            _ => take_batch(&mut queue, |_kind| true),
+        }
     }
 
     /// Closes the queues to replicas that live no more.
@@ -110,26 +114,45 @@ impl Outbox {
         }
     }
 
+    /// The next batch, of one kind.
     fn take_batch(&self) -> Vec<Message> {
         let mut queue = self.queue.lock();
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while bytes < BATCH_BYTES {
-            let Some(message) = queue.pop_front() else { break };
-            bytes += weight(&message);
-            batch.push(message);
-        }
-        batch
+        let first = queue.iter().find_map(own_kind).unwrap_or(Kind::Beat);
+        take_batch(&mut queue, |kind| kind == first)
     }
+}
+
+/// Takes messages from the front of a queue, up to a batch or one of a kind that is not taken.
+fn take_batch(queue: &mut VecDeque<Message>, takes: impl Fn(Kind) -> bool) -> Vec<Message> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while bytes < BATCH_BYTES
+        && let Some(message) = queue.pop_front_if(|next| own_kind(next).is_none_or(&takes))
+    {
+        bytes += weight(&message);
+        batch.push(message);
+    }
+    batch
+}
+
+/// How a message travels: beats ahead of everything else, for what looks like silence costs a takeover, and the rest so
+/// that it does not stand in their way. `None`: an answer to a beat goes along with whatever there is.
+fn own_kind(message: &Message) -> Option<Kind> {
+    match message {
+        Message::Beat(_) => Some(Kind::Beat),
+        Message::BeatAck(_) => None,
+        _ => Some(Kind::Replicate),
+    }
+}
+
+/// How a batch travels.
+pub(super) fn kind_of(batch: &[Message]) -> Kind {
+    batch.iter().find_map(own_kind).unwrap_or(Kind::Beat)
 }
 
 /// Sends a batch and hands the answer to the machine. A loss is no error here.
 async fn exchange(plane: Arc<DataPlane>, to: ReplicaId, batch: Vec<Message>) {
     let Some(link) = plane.control.link(to.node) else { return };
-    // Beats go ahead of everything else: what looks like silence costs a takeover.
-    let kind = match batch.first() {
-        Some(Message::Beat(_) | Message::BeatAck(_)) => Kind::Beat,
-        _ => Kind::Replicate,
-    };
+    let kind = kind_of(&batch);
     let body = encode(plane.me.incarnation, to.incarnation, &batch);
     let request = Request {
         kind,
@@ -200,4 +223,62 @@ fn weight(message: &Message) -> usize {
         _ => 0,
     };
     256 + usize::try_from(bytes).unwrap_or(BATCH_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use holo_core::Instant;
+    use holo_core::replication::{Beat, BeatAck, Class, GroupId, NodeNumber, Release, SetVersion};
+
+    use super::*;
+
+    fn ack() -> Message {
+        Message::BeatAck(BeatAck { sent_at: Instant(1), set_version: SetVersion(1), set: None })
+    }
+
+    fn beat() -> Message {
+        let (sent_at, known_set) = (Instant(1), SetVersion(1));
+        Message::Beat(Beat { sent_at, known_set, answered: None, commits: Vec::new() })
+    }
+
+    fn heavy() -> Message {
+        let class = Class { replicas: 2, min_in_sync: 1 };
+        let group = GroupId { partition: PartitionId(1), class };
+        Message::Release(Release { group, up_to: Epoch(1) })
+    }
+
+    fn outbox(messages: Vec<Message>) -> Outbox {
+        let to = ReplicaId { node: NodeNumber(2), incarnation: Incarnation(1) };
+        Outbox { to, queue: Mutex::new(messages.into()), news: Notify::new() }
+    }
+
+    #[test]
+    fn beats_travel_alone_and_their_answers_with_whatever_there_is() {
+        // The answer to a beat that is owed goes before what is sent next: it put whole batches of entries in the way of
+        // beats.
+        let cases = [
+            (vec![ack(), heavy(), heavy()], vec![(Kind::Replicate, 3)]),
+            (vec![ack(), beat(), heavy()], vec![(Kind::Beat, 2), (Kind::Replicate, 1)]),
+            (vec![heavy(), ack(), beat()], vec![(Kind::Replicate, 2), (Kind::Beat, 1)]),
+            (vec![ack()], vec![(Kind::Beat, 1)]),
+        ];
+        for (messages, wanted) in cases {
+            let outbox = outbox(messages);
+            let batches = std::iter::repeat_with(|| outbox.take_batch());
+            let batches = batches.take_while(|batch| !batch.is_empty());
+            let found: Vec<_> = batches.map(|batch| (kind_of(&batch), batch.len())).collect();
+            assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
+    fn the_answer_to_beats_carries_nothing_else() {
+        let to = outbox(Vec::new()).to;
+        let outboxes = Outboxes::default();
+        let waiting = Arc::new(outbox(vec![beat(), heavy(), beat()]));
+        outboxes.open.lock().insert(to, waiting);
+        assert_eq!(outboxes.take_replies(to, Kind::Beat).len(), 1);
+        assert_eq!(outboxes.take_replies(to, Kind::Beat).len(), 0);
+        assert_eq!(outboxes.take_replies(to, Kind::Replicate).len(), 2);
+    }
 }

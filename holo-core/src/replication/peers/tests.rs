@@ -147,6 +147,19 @@ fn the_answer_to_a_beat_waits_for_the_next_beat_unless_it_brings_news() {
 }
 
 #[test]
+fn the_answer_to_a_beat_waits_also_for_a_beat_that_goes_along_with_a_pacers() {
+    // Of three, the middle one answered the last one at once, with a packet of its own in every heartbeat: its next beat
+    // is due only when the first one has been waited for in vain.
+    let mut peers = leading(&[1, 3]);
+    peers.on_beat(replica(1, 1), replica(2, 1));
+    assert_eq!(due(&mut peers, 1010, Some(1)), [1, 3]);
+    let timers = Timers::default();
+    assert_eq!(peers.owe(replica(3, 1), ack(1, None), at(1011), &timers), None);
+    assert_eq!(due(&mut peers, 1110, Some(1)), [1, 3]);
+    assert_eq!(peers.take_owed(replica(3, 1)), Some(ack(1, None)));
+}
+
+#[test]
 fn who_shares_no_group_with_us_any_more_is_no_silent_peer() {
     let mut peers = leading(&[3]);
     let timers = Timers::default();

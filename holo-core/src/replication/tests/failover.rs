@@ -121,6 +121,21 @@ fn a_pause_of_the_own_process_is_nobodys_silence() {
 }
 
 #[test]
+fn neither_is_it_when_news_of_the_living_come_before_the_timer() {
+    // Right after a pause the catalog's news were judged by the time that nobody had listened: a backup took over, and
+    // a primary had its backups removed.
+    for paused in [1, 2] {
+        let mut cluster = Cluster::new(2, 2, group(2, 1));
+        cluster.pass(300);
+        cluster.now = cluster.now.after(Duration::from_secs(5));
+        cluster.input(replica(paused), Input::Living(vec![replica(1), replica(2)])).unwrap();
+        cluster.pass(300);
+        assert_eq!(cluster.config.epoch, Epoch(1), "after a pause of node {paused}");
+        assert!(cluster.reads(1));
+    }
+}
+
+#[test]
 fn a_primary_that_missed_an_epoch_begins_anew() {
     let mut cluster = Cluster::new(2, 2, group(2, 1));
     cluster.pass(300);
