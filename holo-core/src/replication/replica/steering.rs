@@ -166,8 +166,12 @@ impl Replica {
     }
 
     /// A learner that holds all that is committed, and all that may have been before our time; and has promised to
-    /// serve nobody else, which reads need from then on.
+    /// serve nobody else, which reads need from then on. None while an earlier primary may still read because of what we
+    /// promised: whoever comes new to the members has promised it nothing, and might take our place before its time.
     fn learner_to_promote(&self, ctx: &Context, lead: &Lead) -> Option<ConfigChange> {
+        if self.blocked_until(ctx).is_some() && ctx.mutant != Mutant::IgnorePromises {
+            return None;
+        }
         let is_ready = |id: &&ReplicaId| {
             let progress = lead.progress.get(id);
             progress.is_some_and(|progress| {

@@ -45,6 +45,26 @@ fn a_new_primary_waits_for_what_it_promised_the_old_one() {
     assert!(!cluster.reads(1) && cluster.reads(2));
 }
 
+/// A new primary that waited for its promise to the old one to pass promoted a learner meanwhile. That one had promised
+/// nothing: it took over, and both it and the oldest of the three could read.
+#[test]
+fn nobody_becomes_a_member_while_an_earlier_primary_may_still_read() {
+    let mut cluster = Cluster::new(3, 2, group(3, 1));
+    cluster.pass(300);
+    cluster.isolate(1);
+    cluster.without_catalog.insert(replica(1));
+    let (group, epoch, by) = (cluster.group, cluster.config.epoch, replica(2));
+    cluster.change(Proposal { group, epoch, by, change: ConfigChange::TakeOver });
+    cluster.want(&[2, 3]);
+    let before = cluster.now;
+    while !cluster.config.in_sync.contains(&replica(3)) {
+        cluster.pass(5);
+        assert!(cluster.now.since(before) < Duration::from_millis(800), "{cluster:?}");
+    }
+    assert!(!cluster.reads(1), "{cluster:?}");
+    assert!(cluster.now.since(before) > Duration::from_millis(250));
+}
+
 #[test]
 fn a_handover_gives_the_promises_back_and_nobody_waits() {
     let mut cluster = Cluster::new(2, 2, group(2, 1));
