@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use holo_core::Failure;
 use tokio::sync::watch;
 
-use crate::{CatalogError, Standing};
+use crate::{CatalogError, Quorum, Standing};
 
 /// A log that voters agree on, and a state that follows from it.
 ///
@@ -82,6 +82,9 @@ pub trait ControlLog: Send + Sync + 'static {
     /// The voters that were heard of within the last two election timeouts, this one included when it votes. A leader
     /// hears of all that live, the others of the leader and of candidates.
     fn answering(&self) -> BTreeSet<VoterId>;
+
+    /// Who has to agree, and who of them answers.
+    fn quorum(&self) -> Quorum;
 
     /// Stops taking part and closes the file.
     fn shutdown(&self) -> BoxFuture<'_, ()>;

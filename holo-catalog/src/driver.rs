@@ -23,7 +23,7 @@ use crate::raft::{Command, TypeConfig};
 use crate::receive::Receiver;
 use crate::state::{Cell, Machine};
 use crate::store::{LogStore, Store};
-use crate::{COMMAND_BYTES_MAX, CatalogError, Standing};
+use crate::{COMMAND_BYTES_MAX, CatalogError, Quorum, Standing};
 
 pub(crate) type Raft = openraft::Raft<TypeConfig>;
 
@@ -259,6 +259,10 @@ impl<S: ReplicatedState> ControlLog for Catalog<S> {
         self.inner.answering()
     }
 
+    fn quorum(&self) -> Quorum {
+        self.inner.quorum()
+    }
+
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let mut tasks = std::mem::take(&mut *self.inner.tasks.lock());
@@ -387,21 +391,22 @@ impl<S: ReplicatedState> Inner<S> {
 
     /// Whether more than half of each set of voters was heard of lately.
     fn has_majority(&self) -> bool {
-        let answering = self.answering();
+        self.quorum().is_met()
+    }
+
+    /// Who has to agree, and who of them was heard of lately.
+    fn quorum(&self) -> Quorum {
         let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
-        let sets = metrics.membership_config.membership().get_joint_config();
-        sets.iter().all(|set| 2 * set.intersection(&answering).count() > set.len())
+        let sets = metrics.borrow().membership_config.membership().get_joint_config().clone();
+        Quorum { sets, answering: self.answering() }
     }
 
     pub(crate) fn no_quorum(&self) -> CatalogError {
-        let voters = self.raft.metrics().borrow().membership_config.voter_ids().collect();
-        CatalogError::NoQuorum { voters, answering: self.answering() }
+        CatalogError::NoQuorum(self.quorum())
     }
 
     pub(crate) fn outcome_unknown(&self, waited: Duration) -> CatalogError {
-        let voters = self.raft.metrics().borrow().membership_config.voter_ids().collect();
-        CatalogError::OutcomeUnknown { waited, voters, answering: self.answering() }
+        CatalogError::OutcomeUnknown { waited, quorum: self.quorum() }
     }
 
     /// Why nothing is done any more.

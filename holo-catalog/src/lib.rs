@@ -85,7 +85,7 @@ pub mod wire;
 
 pub use control_log::{ControlLog, LogIndex, Proposed, ReplicatedState, Transport, VoterId};
 pub use driver::Catalog;
-pub use error::CatalogError;
+pub use error::{CatalogError, Quorum};
 pub use options::{AtRestKey, Compaction, Options, Timers};
 pub use rhythm::{go_along, rest};
 pub use standing::Standing;

@@ -58,6 +58,13 @@ pub(crate) fn name_of(view: &ClusterView, number: u32) -> String {
     found.map_or_else(|| format!("node {number}"), |it| it.member.name.clone())
 }
 
+/// What names are sorted by, so that n2 comes before n10, in whichever order the nodes joined.
+pub(crate) fn name_order(name: &str) -> (&str, Option<u64>, &str) {
+    let digits = name.trim_end_matches(|letter: char| letter.is_ascii_digit()).len();
+    let (start, number) = name.split_at(digits);
+    (start, number.parse().ok(), name)
+}
+
 /// Copies that each member holds in sync: `(as the primary, otherwise)`, by member index.
 pub(crate) fn copies(view: &ClusterView) -> Vec<(u64, u64)> {
     let mut copies = vec![(0, 0); view.members().len()];
@@ -203,6 +210,13 @@ mod tests {
     #[test]
     fn copies_are_counted_by_their_role() {
         assert_eq!(copies(&view(&["a", "b", "c"])), [(1, 1), (2, 1), (0, 0)]);
+    }
+
+    #[test]
+    fn names_come_in_the_order_of_their_numbers() {
+        let mut names = ["n10", "n2", "rack", "n1", "n", "n02"];
+        names.sort_by(|a, b| name_order(a).cmp(&name_order(b)));
+        assert_eq!(names, ["n", "n1", "n02", "n2", "n10", "rack"]);
     }
 
     #[test]

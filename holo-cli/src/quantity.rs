@@ -2,22 +2,11 @@
 
 use std::time::Duration;
 
-use holo_core::{ErrorCode, Failure};
-
-const BINARY_UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+use holo_core::{ByteCount, ErrorCode, Failure};
 
 /// `0 B`, `512 B`, `762.9 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut value = to_f64(count) / 1024.0;
-    let mut unit = 0;
-    while value >= 1023.95 && unit + 1 < BINARY_UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", BINARY_UNITS[unit])
+    ByteCount(count).to_string()
 }
 
 /// `100,000,000`.

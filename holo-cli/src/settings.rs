@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
 use holo_client::{Cluster, Options};
 use holo_core::{ErrorCode, Failure, PublicKey, nearest};
 
@@ -29,7 +30,7 @@ pub(crate) struct Flags {
     #[arg(long, global = true, env = "HOLO_CLUSTER", value_name = "ADDRS", hide_env_values = true)]
     pub(crate) cluster: Option<String>,
     /// File with the client's key
-    #[arg(long, global = true, env = "HOLO_IDENTITY", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, global = true, env = "HOLO_IDENTITY", value_name = "FILE", value_parser = path_or_nothing(), hide_env_values = true)]
     pub(crate) identity: Option<PathBuf>,
     /// Keys that the nodes at those addresses must have, parted by commas
     #[arg(long, global = true, env = "HOLO_NODES", value_name = "KEYS", value_delimiter = ',', value_parser = argument(PublicKey::from_hex), hide_env_values = true)]
@@ -37,6 +38,11 @@ pub(crate) struct Flags {
     /// How long one request may take, and all of a `holo run`: 500ms, 30s, 2min [default: 30s; a run: its --time and 10s]
     #[arg(long, global = true, env = "HOLO_TIMEOUT", value_name = "TIME", value_parser = argument(quantity::parse_duration), hide_env_values = true)]
     pub(crate) timeout: Option<Duration>,
+}
+
+/// Reads a path. An empty variable says as much as none.
+fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
+    clap::builder::OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// What is known of the cluster after flags, variables and file.
@@ -113,7 +119,7 @@ impl Settings {
                 ErrorCode::ConfigInvalid,
                 "no identity: HOLO_IDENTITY is not set",
             )
-            .help("give --identity FILE; `holo init` and `holo dev` print that of their cluster"));
+            .help("`holo init` and `holo dev` print the `export HOLO_IDENTITY=...` line to use theirs; or give --identity FILE"));
         };
         let mut options = Options::new()
             .addresses_from(&self.addresses)

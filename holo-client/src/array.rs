@@ -299,7 +299,8 @@ impl AnyArray {
                 self.name(),
                 self.len()
             );
-            return Err(Error::new(ErrorCode::OutOfRange, message));
+            return Err(Error::new(ErrorCode::OutOfRange, message)
+                .help(format!("ask for 0..{} at most", self.len())));
         }
         Ok(start..end)
     }

@@ -126,7 +126,10 @@ pub(crate) async fn update(
     expected: Option<Scalar>,
 ) -> Result<Scalar> {
     let place = array.layout.locate(index).ok_or_else(|| {
-        Error::new(ErrorCode::OutOfRange, format!("element {index} of array {}", array.name))
+        let elems = array.layout.elems();
+        let message = format!("element {index} of array {}, which has {elems}", array.name);
+        Error::new(ErrorCode::OutOfRange, message)
+            .help(format!("elements are numbered from 0 to {}", elems.saturating_sub(1)))
     })?;
     let change = Op::Update {
         array: array.id,

@@ -143,6 +143,11 @@ async fn introduce_on(identity: Identity, path: Path, options: &Options) -> Resu
 
 /// Says where nobody answered, all of it: the failure is of one address only.
 fn nobody_answered(failed: Failure, tried: &[String]) -> Failure {
+    if failed.code == ErrorCode::ClusterMismatch {
+        return failed.help(
+            "the identity is of one cluster and the address of another: take both, HOLO_IDENTITY and HOLO_CLUSTER, from the same `holo init` or `holo dev`",
+        );
+    }
     if failed.code != ErrorCode::Unreachable || tried.len() < 2 {
         return failed;
     }

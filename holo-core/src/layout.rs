@@ -129,7 +129,8 @@ impl ArrayLayout {
         if elems.start > elems.end || elems.end > self.elems() {
             let message =
                 format!("elements {}..{} of an array of {}", elems.start, elems.end, self.elems());
-            return Err(Failure::new(ErrorCode::OutOfRange, message));
+            return Err(Failure::new(ErrorCode::OutOfRange, message)
+                .help(format!("ask for 0..{} at most", self.elems())));
         }
         let (shard_elems, size) = (self.shard_elems, self.dtype.size() as u64);
         let mut next = elems.start;

@@ -21,6 +21,7 @@
 //! Sockets and cryptography (`holo-net`), frames (`holo-mem`), engines (`holo-exec`, `holo-gpu`).
 
 mod auth;
+mod byte_count;
 mod descriptor;
 mod dtype;
 mod error;
@@ -43,6 +44,7 @@ pub mod selection;
 pub mod wire;
 
 pub use auth::{Action, Authorized, Grant, Policy, Principal, Verb, action};
+pub use byte_count::ByteCount;
 pub use descriptor::ArrayDescriptor;
 pub use dtype::{DType, Scalar};
 pub use error::{ErrorCode, Failure, Retry};

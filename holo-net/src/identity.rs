@@ -313,12 +313,14 @@ impl From<IdentityError> for Failure {
             IdentityError::Randomness(_) | IdentityError::StaticKey(_) => {
                 Self::new(ErrorCode::Internal, message)
             }
-            IdentityError::File { .. } => Self::new(ErrorCode::FileFailed, message),
+            IdentityError::File { .. } => Self::new(ErrorCode::FileFailed, message)
+                .help("check the path; a client's is in HOLO_IDENTITY or --identity, and `holo init` and `holo dev` print theirs"),
             IdentityError::Exists { .. } => Self::new(ErrorCode::AlreadyExists, message)
                 .help("an identity is never overwritten; move the file away to make a new one"),
             IdentityError::Exposed { path, .. } => Self::new(ErrorCode::ConfigInvalid, message)
                 .help(format!("run chmod 600 {}", path.display())),
-            IdentityError::Format { .. } => Self::new(ErrorCode::ConfigInvalid, message),
+            IdentityError::Format { .. } => Self::new(ErrorCode::ConfigInvalid, message)
+                .help("name the file that `holo init`, `holo dev` or `holo principal add --new` made"),
         }
     }
 }

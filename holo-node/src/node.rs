@@ -138,9 +138,7 @@ impl Node {
             Ok(Ok(Phase::Over(failure))) => Err(failure),
             Ok(_) => Err(Failure::new(ErrorCode::ShuttingDown, "the node is stopping")),
             Err(_elapsed) => {
-                let message =
-                    format!("not within {deadline:?}: {}", self.service.control.standing_text());
-                Err(Failure::new(ErrorCode::NotReady, message))
+                Err(Failure::new(ErrorCode::NotReady, self.service.control.standing_text()))
             }
         }
     }

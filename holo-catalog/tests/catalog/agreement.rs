@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use holo_catalog::{COMMAND_BYTES_MAX, CatalogError, ControlLog, VoterId};
+use holo_catalog::{COMMAND_BYTES_MAX, CatalogError, ControlLog, Quorum, VoterId};
 use holo_core::{ErrorCode, Failure};
 use tokio::time::Instant;
 
@@ -83,13 +83,13 @@ async fn a_leader_cut_off_from_the_others_commits_nothing_and_says_that_it_has_n
     // By now it does.
     let refused = old.propose(command(2), SHORT).await.unwrap_err();
     let me = ids([number(&old)]);
-    assert_eq!(refused, CatalogError::NoQuorum { voters: ids(1..=3), answering: me });
+    assert_eq!(refused, CatalogError::NoQuorum(Quorum { sets: vec![ids(1..=3)], answering: me }));
     let failure = Failure::from(refused);
     assert_eq!(failure.code, ErrorCode::NoQuorum);
     assert!(failure.message.contains("1 of 3 voters answer"), "{failure}");
     assert!(!old.is_leader());
     let unread = old.read_index(SHORT).await.unwrap_err();
-    assert!(matches!(unread, CatalogError::NoQuorum { .. }), "{unread}");
+    assert!(matches!(unread, CatalogError::NoQuorum(_)), "{unread}");
 
     let new = world.leader_but(Some(number(&old))).await;
     new.propose(command(3), LONG).await.unwrap();
@@ -146,9 +146,9 @@ async fn without_a_majority_everything_says_that_there_is_no_quorum() {
     }
     pass(Duration::from_secs(5)).await;
     let refused = survivor.propose(command(1), SHORT).await.unwrap_err();
-    assert!(matches!(refused, CatalogError::NoQuorum { .. }), "{refused}");
+    assert!(matches!(refused, CatalogError::NoQuorum(_)), "{refused}");
     let refused = survivor.change_voters(ids([number(&survivor)]), SHORT).await.unwrap_err();
-    assert!(matches!(refused, CatalogError::NoQuorum { .. }), "{refused}");
+    assert!(matches!(refused, CatalogError::NoQuorum(_)), "{refused}");
     // What was agreed on can still be read, as of the index that goes with it.
     survivor.with_state(|ledger, index| {
         assert_eq!(ledger.commands.len(), 1);

@@ -40,7 +40,7 @@ async fn storm(seed: u64) -> usize {
             match world.voter(id).propose(command.clone(), deadline).await {
                 Ok(_) => acknowledged.push(command),
                 Err(CatalogError::OutcomeUnknown { .. }) => {}
-                Err(CatalogError::NotLeader { .. } | CatalogError::NoQuorum { .. }) => {
+                Err(CatalogError::NotLeader { .. } | CatalogError::NoQuorum(_)) => {
                     refused.push(command);
                 }
                 Err(other) => panic!("seed {seed}: {other}"),

@@ -384,7 +384,7 @@ impl World {
             match last {
                 Err(
                     CatalogError::NotLeader { .. }
-                    | CatalogError::NoQuorum { .. }
+                    | CatalogError::NoQuorum(_)
                     | CatalogError::Stopped,
                 ) => pass(Duration::from_millis(50)).await,
                 _ => break,

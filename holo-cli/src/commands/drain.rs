@@ -62,6 +62,8 @@ struct Undrained {
     node: String,
     /// What it was before: `active` when there was nothing to take back.
     was: String,
+    /// Whether it answers: nothing comes to it before.
+    up: bool,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -81,10 +83,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     plan.refusal()?;
     if !plan.is_under_way() {
         context.output.note(&plan.in_words());
-        for warning in &plan.warnings {
-            context.output.note(&format!("note: {warning}"));
-        }
     }
+    tell_warnings(&plan.warnings, context);
     begin(&cluster, member, args.deadline).await?;
     if args.detach {
         if context.output.is_json() {
@@ -97,7 +97,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
             .note(&format!("`holo drain {name}` watches it, `holo undrain {name}` takes it back"));
         return Ok(());
     }
-    let ended = follow(&cluster, member, args.deadline, context).await?;
+    let ended = follow(&cluster, member, &plan.warnings, args.deadline, context).await?;
     finished(&ended, context)
 }
 
@@ -110,17 +110,38 @@ pub(crate) async fn run_undrain(args: UndrainArgs, context: &Context) -> Result<
     let order = order(member, NodeOrderKind::Undrain);
     cluster.change_node(order).await?;
     let name = member.member.name.clone();
-    if context.output.is_json() {
-        context.output.json(&Undrained { node: name, was: was.state });
-    } else if was.is_in_service() {
-        context.output.data(&format!("{name} was not being drained: it is in service"));
+    let output = &context.output;
+    if output.is_json() {
+        output.json(&Undrained { node: name, was: was.state, up: member.up });
+        return Ok(());
+    }
+    let (silent, start) = match member.up {
+        true => ("", None),
+        false => (
+            ", but it does not answer",
+            Some("start it with `holo agent --dir DIR`: nothing comes to it before"),
+        ),
+    };
+    if was.is_in_service() {
+        output.data(&format!("{name} was not being drained: it is in service{silent}"));
     } else {
-        context.output.data(&format!("{name} is back in service"));
-        context
-            .output
-            .note("its share of the data comes back to it; `holo status` shows how far that is");
+        output.data(&format!("{name} is back in service{silent}"));
+        let share = "its share of the data comes back to it; `holo status` shows how far that is";
+        if start.is_none() {
+            output.note(share);
+        }
+    }
+    if let Some(start) = start {
+        output.note(start);
     }
     Ok(())
+}
+
+/// Says what will be less than was asked for.
+pub(crate) fn tell_warnings(warnings: &[String], context: &Context) {
+    for warning in warnings {
+        context.output.note(&format!("note: {warning}"));
+    }
 }
 
 /// An order about a node with nothing said but what shall happen.

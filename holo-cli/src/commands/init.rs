@@ -72,7 +72,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         ..InitOptions::default()
     };
     if !args.no_start {
-        refuse_taken_port(&options.node)?;
+        refuse_unusable_address(&options.node)?;
     }
     let made = holo_node::init(&dir, &options)?;
     let say = || announce(&made, &args.name, args.valid, context);
@@ -98,18 +98,20 @@ fn resolve(settings: &NodeSettings) -> Result<Config, Failure> {
     Config::resolve("", Path::new("."), &Default::default(), settings)
 }
 
-/// A port that somebody else has is said before there is a directory, which nobody would overwrite afterwards.
-fn refuse_taken_port(settings: &NodeSettings) -> Result<(), Failure> {
+/// An address that nobody can listen on is said before there is a directory, which nobody would overwrite afterwards, or
+/// a ticket is used.
+pub(super) fn refuse_unusable_address(settings: &NodeSettings) -> Result<(), Failure> {
     let listen = resolve(settings)?.listen;
-    match UdpSocket::bind(listen) {
-        Err(source) if source.kind() == ErrorKind::AddrInUse => {
-            let message = format!("cannot listen on {listen}: {source}");
-            Err(Failure::new(ErrorCode::ConfigInvalid, message)
-                .help("name another port: `--listen ADDRESS:PORT`"))
+    let Err(source) = UdpSocket::bind(listen) else { return Ok(()) };
+    let help = match source.kind() {
+        ErrorKind::AddrInUse => "name another port: `--listen ADDRESS:PORT`",
+        ErrorKind::PermissionDenied => "name a port from 1024 on: `--listen ADDRESS:PORT`",
+        _ => {
+            "name an address of this machine: `--listen ADDRESS:PORT`; where others reach it from elsewhere is `--advertise`"
         }
-        // What else may be wrong with it is said when the node starts.
-        _ => Ok(()),
-    }
+    };
+    let message = format!("cannot listen on {listen}: {source}");
+    Err(Failure::new(ErrorCode::ConfigInvalid, message).help(help))
 }
 
 fn announce(

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Context;
 use super::agent::{NodeFlags, default_dir, serve};
 use super::dev::shell_quoted;
-use super::init::own_name;
+use super::init::{own_name, refuse_unusable_address};
 use crate::argument::{self, argument};
 use crate::logging;
 use crate::settings::Settings;
@@ -61,6 +61,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         Some(dir) => dir,
         None => default_dir(&own_name(&settings)?),
     };
+    if !args.no_start {
+        refuse_unusable_address(&settings)?;
+    }
     let options =
         JoinOptions { node: settings, deadline: Settings::resolve(&context.flags)?.timeout() };
     let joined = holo_node::join(&dir, &ticket, &options).await?;

@@ -68,10 +68,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         true => format!("Take {name} out of the cluster? It holds nothing."),
         false => format!("Drain {name} and take it out of the cluster? {}.", plan.in_words()),
     };
+    if !plan.is_over() {
+        drain::tell_warnings(&plan.warnings, context);
+    }
     confirm(context, args.yes, &question)?;
     if !plan.is_over() {
         drain::begin(&cluster, member, args.deadline).await?;
-        drain::follow(&cluster, member, args.deadline, context).await?;
+        drain::follow(&cluster, member, &plan.warnings, args.deadline, context).await?;
     }
     cluster.change_node(drain::order(member, NodeOrderKind::Leave)).await?;
     if context.output.is_json() {

@@ -155,20 +155,17 @@ async fn apply(args: &ApplyArgs, context: &Context) -> Result<(), Failure> {
 
 impl Ring {
     fn new(report: &RingReport, view: &ClusterView) -> Self {
-        let placement = |table: &RingTable| Placement {
-            replicas: table.replicas,
-            in_use: table.in_use,
-            shares: table
-                .shares
-                .iter()
-                .map(|share| Share {
-                    node: members::name_of(view, share.number),
-                    partitions: share.partitions,
-                    primaries: share.primaries,
-                    gains: share.gains,
-                    losses: share.losses,
-                })
-                .collect(),
+        let placement = |table: &RingTable| {
+            let shares = table.shares.iter().map(|share| Share {
+                node: members::name_of(view, share.number),
+                partitions: share.partitions,
+                primaries: share.primaries,
+                gains: share.gains,
+                losses: share.losses,
+            });
+            let mut shares: Vec<Share> = shares.collect();
+            shares.sort_by(|a, b| members::name_order(&a.node).cmp(&members::name_order(&b.node)));
+            Placement { replicas: table.replicas, in_use: table.in_use, shares }
         };
         Self {
             table_version: report.version,

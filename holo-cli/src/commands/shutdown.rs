@@ -1,5 +1,6 @@
 //! `holo shutdown`.
 
+mod ended;
 mod whole;
 
 use std::time::Duration;
@@ -76,6 +77,14 @@ struct Cost {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let cluster = context.connect().await?;
     let view = cluster.view();
+    let whole = !args.now && args.node.is_none();
+    if whole && !args.cancel {
+        // Without a leader nothing of it could be done, and a cluster that lives in memory only cannot do it: that is
+        // said before anybody is looked for or asked.
+        if let Some(refusal) = cluster.watch_close().await?.refusal {
+            return Err(refusal.into());
+        }
+    }
     let nodes: Vec<&MemberView> = match &args.node {
         Some(wanted) => vec![members::find(&view, wanted)?],
         None => running(&cluster, &view, context).await,
@@ -86,9 +95,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     {
         return in_order(&cluster, node, &args, context).await;
     }
-    if !args.now && args.node.is_none() {
-        let names = nodes.iter().map(|node| node.member.name.clone()).collect();
-        return whole::run(&cluster, names, &args, context).await;
+    if whole {
+        return whole::run(&cluster, &nodes, &args, context).await;
     }
     let cost = Cost::of(&cluster, &nodes).await?;
     if args.plan {
@@ -98,7 +106,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let names = cost.nodes.join(", ");
     confirm(context, args.yes, &format!("Stop {names} at once? {}", cost.in_words()))?;
     context.output.note(&format!("stopping {names}: {}", cost.in_words()));
-    stop_all(&cluster, nodes).await?;
+    stop_all(&cluster, &nodes).await?;
+    ended::until_ended(&nodes, context).await;
     done(cost.nodes, context);
     Ok(())
 }
@@ -117,6 +126,7 @@ async fn in_order(
         return plan.refusal();
     }
     if !plan.is_over() {
+        drain::tell_warnings(&plan.warnings, context);
         plan.refusal().map_err(|failure| match failure.code {
             ErrorCode::DrainRefused | ErrorCode::OutOfCapacity => {
                 let help = failure.help.clone().unwrap_or_default();
@@ -127,11 +137,12 @@ async fn in_order(
         })?;
         confirm(context, args.yes, &format!("Drain and stop {name}? {}.", plan.in_words()))?;
         drain::begin(cluster, node, None).await?;
-        drain::follow(cluster, node, None, context).await?;
+        drain::follow(cluster, node, &plan.warnings, None, context).await?;
     } else {
         confirm(context, args.yes, &format!("Stop {name}? It is drained and holds nothing."))?;
     }
     stop(cluster, node).await?;
+    ended::until_ended(&[node], context).await;
     done(vec![name.clone()], context);
     context.output.note(&format!(
         "it stays a member: `holo agent --dir DIR` starts it again and `holo undrain {name}` gives it its share"
@@ -153,8 +164,12 @@ async fn running<'a>(
         .map(|status| status.member.node)
         .collect();
     let missed = missed_by_all(cluster, &silent).await;
+    let mut members: Vec<&MemberView> = view.members().iter().collect();
+    members.sort_by(|a, b| {
+        members::name_order(&a.member.name).cmp(&members::name_order(&b.member.name))
+    });
     let (off, running): (Vec<_>, Vec<_>) =
-        view.members().iter().partition(|it| missed.contains(&it.member.node));
+        members.into_iter().partition(|it| missed.contains(&it.member.node));
     for node in off {
         context.output.note(&format!("{} is off already", node.member.name));
     }
@@ -186,7 +201,7 @@ fn is_silence(code: ErrorCode) -> bool {
 }
 
 /// Stops the nodes; one that refuses does not keep the others.
-async fn stop_all(cluster: &Cluster, nodes: Vec<&MemberView>) -> Result<(), Failure> {
+async fn stop_all(cluster: &Cluster, nodes: &[&MemberView]) -> Result<(), Failure> {
     let mut failed = None;
     for node in nodes {
         if let Err(failure) = stop(cluster, node).await {

@@ -45,6 +45,26 @@ fn names_that_are_none_are_refused_before_anything_is_made() {
 }
 
 #[test]
+fn an_identity_that_is_missing_or_of_another_cluster_is_refused_with_what_to_do() {
+    let (cluster, folder) = (shared(), folder());
+    let status = |identity: &str| {
+        let mut command = cluster.holo(&["status"]);
+        command.env("HOLO_IDENTITY", identity);
+        run(command)
+    };
+    let said = status("/nonexistent").refused("HC1010", 1);
+    assert!(said.contains("  help: ") && said.contains("HOLO_IDENTITY"), "{said}");
+    // As if there were none; it was an error about the words of the command.
+    let said = status("").refused("HC1008", 2);
+    assert!(said.contains("  help: ") && said.contains("export HOLO_IDENTITY="), "{said}");
+    let dir = folder.path().join("other");
+    let init = ["init", "--name", "other", "--listen", "127.0.0.1:0", "--no-start", "--dir"];
+    run(holo(&[&init[..], &[text(&dir)]].concat())).ok();
+    let said = status(text(&dir.join("client.identity"))).refused("HC1304", 4);
+    assert!(said.contains("  help: the identity is of one cluster"), "{said}");
+}
+
+#[test]
 fn slices_that_leave_the_array_are_refused() {
     let cluster = shared();
     cluster.run(&["allocate", "bad/slice", "--shape", "10,10", "--dtype", "int64"]).ok();
@@ -53,7 +73,8 @@ fn slices_that_leave_the_array_are_refused() {
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{slice}: {ran:?}");
         assert!(ran.stderr.contains("error[HC100"), "{slice}: {ran:?}");
     }
-    cluster.run(&["array", "get", "bad/slice[10, 0]"]).refused("HC1003", 2);
+    let said = cluster.run(&["array", "get", "bad/slice[10, 0]"]).refused("HC1003", 2);
+    assert!(said.contains("  help: ask for 0 to 9, or for -10 to -1 from the end"), "{said}");
     cluster.run(&["array", "put", "bad/slice[0, 10]", "--value", "1"]).refused("HC1003", 2);
     for slice in ["[::0]", "[x]", "[1"] {
         let ran = cluster.run(&["array", "get", &format!("bad/slice{slice}")]);
@@ -152,7 +173,17 @@ fn a_full_arena_fails_the_request_with_numbers_and_serves_on() {
     let said = cluster.run(&["allocate", "big", "--shape", "4_000_000", "--dtype", "float64"]);
     assert_eq!((said.code, said.stdout.as_str()), (7, ""), "{said:?}");
     assert!(said.stderr.contains("error[HC1201]: "), "{said:?}");
+    assert!(
+        said.stderr.contains(" MiB on node n1, which has 14.0 MiB of 14.0 MiB left"),
+        "{said:?}"
+    );
     cluster.run(&["array", "info", "big"]).refused("HC1101", 3);
+    // While the room of another array was promised, it was asked for six times over more than five seconds.
+    cluster.run(&["allocate", "tiny", "--shape", "10", "--dtype", "float64"]).ok();
+    let said = cluster
+        .run(&["allocate", "big", "--shape", "4_000_000", "--dtype", "float64"])
+        .refused("HC1201", 7);
+    assert!(!said.contains("tried"), "{said}");
 
     // The same by way of a file: what was made for it goes again.
     let path = folder.path().join("big.npy");

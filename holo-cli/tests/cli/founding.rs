@@ -68,6 +68,8 @@ fn what_init_prints_is_what_one_needs() {
     let other = folder.path().join("other");
     for wrong in [
         &["--listen", "nowhere"][..],
+        // No machine has this address: it is for documents.
+        &["--listen", "192.0.2.1:7400"],
         &["--listen", "127.0.0.1:0", "--memory", "1MiB"],
         &["--listen", "127.0.0.1:0", "--weight", "0"],
     ] {
@@ -137,7 +139,8 @@ fn bad_tickets_are_refused_each_for_its_reason() {
     foreign.addresses = JoinTicket::parse(&lab.ticket).unwrap().addresses;
     let ran = run(lab.join_command(&foreign.to_text().unwrap(), "n3"));
     assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{ran:?}");
-    assert!(ran.stderr.contains("error[HC130"), "{ran:?}");
+    assert!(ran.stderr.contains("error[HC1304]") && ran.stderr.contains("  help: "), "{ran:?}");
+    assert_eq!(ran.stderr.matches(&foreign.addresses[0]).count(), 1, "{ran:?}");
     assert!(!lab.dir("n3").exists(), "{ran:?}");
 
     // After all that the cluster is as it was.
@@ -161,9 +164,17 @@ fn a_node_leaves_for_good_when_it_holds_nothing_any_more() {
     assert_eq!(lab.run(&["run", "--expr", "sum(x)", "--in", "x=a"]).ok(), "499500\n");
     lab.states_until(|nodes| nodes.len() == 1);
     lab.run(&["node", "show", "n2"]).refused("HC1101", 3);
+    // It said that it was stopping, and to use another node.
+    let again = run(holo(&["agent", "--dir", text(&dir)])).refused("HC1103", 6);
+    assert!(again.contains("node n2 has left the cluster"), "{again}");
+    assert!(again.contains("  help: to come back, join anew in a new directory"), "{again}");
 
     // The last one cannot; its own directory says where the cluster is and who we are.
     let first = lab.dir("n1");
     let said = run(holo(&["leave", "--dir", text(&first), "--yes"])).refused("HC1106", 6);
     assert!(said.contains("n1"), "{said}");
+    let said = lab.run(&["node", "evict", "n1", "--yes"]).refused("HC1106", 6);
+    assert!(said.contains("the last one") && said.contains("holo shutdown --cluster"), "{said}");
+    let plan = lab.run(&["node", "evict", "n1", "--plan"]).ok();
+    assert!(plan.contains("it cannot be put out: it is the last node"), "{plan}");
 }

@@ -88,6 +88,10 @@ async fn lost_data_is_given_up_by_name_and_what_may_come_back_is_not() {
         (&plan["arrays"], &plan["groups_awaited"]),
         (&serde_json::json!(["lone"]), &0.into())
     );
+    // It said LOST, ended with 0 and left everybody alone with that.
+    let status = lab.holo(&["status"]).await;
+    assert_eq!(status.status.code(), Some(10), "{}", said(&status));
+    assert!(said(&status).contains("holo ring accept-loss --plan"), "{}", said(&status));
     let asked = lab.holo(&["ring", "accept-loss"]).await;
     assert_eq!(asked.status.code(), Some(2), "{}", said(&asked));
     assert!(said(&asked).contains("Give up parts of lone"), "{}", said(&asked));

@@ -1,17 +1,20 @@
 //! Emptying a node: what would move, what stands in the way, and how far it is.
 //!
+//! Only nodes that answer receive anything: one that is silent may never come back, whether it is planned around yet or
+//! not. So a drain is refused when those that answer are too few, and says when they are fewer than the copies wanted.
+//!
 //! A drain is a state in the catalog. The plan of a draining node's cluster leaves it out, primaries follow the tables
 //! step by step ([`CatalogState::next_change`]), and it is `drained` when no config names it: read from configs, so
 //! whoever asked may die meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::planner::{Plan, plan_without};
 use crate::catalog::state::CatalogState;
 use crate::replication::{Class, NodeNumber};
-use crate::{ErrorCode, Failure, UnixMillis};
+use crate::{ByteCount, ErrorCode, Failure, UnixMillis};
 
-/// Arrays that a refusal names.
+/// Arrays and nodes that a refusal names.
 const NAMED_MAX: usize = 5;
 
 /// What emptying a node would mean.
@@ -85,8 +88,8 @@ impl CatalogState {
             let free = free_bytes.and_then(|free| free.get(to)).copied().unwrap_or(u64::MAX);
             if *needed > free {
                 let name = self.nodes.get(to).map_or("?", |node| node.name.as_str());
-                let message =
-                    format!("node {name} would get {needed} bytes and has room for {free}");
+                let (needed, free) = (ByteCount(*needed), ByteCount(free));
+                let message = format!("node {name} would get {needed} and has room for {free}");
                 refusals.push(
                     Failure::new(ErrorCode::OutOfCapacity, message)
                         .help("add a node or memory, or free arrays"),
@@ -116,58 +119,91 @@ impl CatalogState {
 
     /// Why a node cannot be emptied, as far as the catalog alone can tell.
     pub(super) fn drain_refusals(&self, node: NodeNumber) -> Vec<Failure> {
-        let mut others = self.holders_possible();
-        others.remove(&node);
+        let Receivers { left, silent } = self.receivers_without(node);
         let name = self.nodes.get(&node).map_or("?", |node| node.name.as_str());
-        if others.is_empty() {
-            let message = format!("no other node could hold what node {name} holds");
+        let help = match silent.as_slice() {
+            [] => "add a node first".to_owned(),
+            silent => format!("start {} again or add a node first", listed(silent)),
+        };
+        if left == 0 {
+            let message = match silent.as_slice() {
+                [] => format!("no other node could hold what node {name} holds"),
+                silent => format!(
+                    "no node that answers could hold what node {name} holds: {}",
+                    unanswering(silent)
+                ),
+            };
             return vec![
                 Failure::new(ErrorCode::DrainRefused, message)
-                    .help("add a node first, or stop the cluster: `holo shutdown --cluster`"),
+                    .help(format!("{help}, or stop the cluster: `holo shutdown --cluster`")),
             ];
         }
         let mut refusals = Vec::new();
         for class in self.classes() {
-            if usize::from(class.min_in_sync) <= others.len() {
+            if usize::from(class.min_in_sync) <= left {
                 continue;
             }
             let arrays = self.arrays().filter(|array| array.class() == class);
-            let mut names: Vec<&str> =
+            let names: Vec<&str> =
                 arrays.take(NAMED_MAX + 1).map(|array| array.name.as_str()).collect();
-            if names.is_empty() {
-                continue;
-            }
-            if names.len() > NAMED_MAX {
-                names.truncate(NAMED_MAX);
-                names.push("others");
-            }
+            let there = if left == 1 { "one node".to_owned() } else { format!("{left} nodes") };
+            let why = if silent.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", unanswering(&silent))
+            };
             let message = format!(
-                "without node {name} there are {} nodes, and {} copies must be in sync of {}",
-                others.len(),
+                "{there} would be left without node {name}{why}, and {} copies must be in sync of {}",
                 class.min_in_sync,
-                names.join(", ")
+                // Their groups stay, and keep to what they were made for.
+                if names.is_empty() {
+                    "arrays that were removed".to_owned()
+                } else {
+                    listed(&names)
+                }
             );
-            refusals.push(
-                Failure::new(ErrorCode::DrainRefused, message)
-                    .help("add a node first, or remove these arrays"),
-            );
+            refusals.push(Failure::new(ErrorCode::DrainRefused, message).help(help.clone()));
         }
         refusals
     }
 
     fn drain_warnings(&self, node: NodeNumber) -> Vec<String> {
-        let mut others = self.holders_possible();
-        others.remove(&node);
-        let fewer = |class: &Class| usize::from(class.replicas) > others.len();
-        let classes = self.classes().into_iter().filter(fewer);
-        classes
-            .map(|class| {
-                format!(
-                    "arrays of {} copies will have {}: there are no more nodes",
-                    class.replicas,
-                    others.len()
-                )
-            })
-            .collect()
+        let Receivers { left, silent } = self.receivers_without(node);
+        let why = match silent.as_slice() {
+            [] => "there are no more nodes".to_owned(),
+            silent => unanswering(silent),
+        };
+        let used: BTreeSet<u8> = self.arrays().map(|array| array.replicas).collect();
+        let copies = used.into_iter().filter(|copies| usize::from(*copies) > left);
+        copies.map(|copies| format!("arrays of {copies} copies will have {left}: {why}")).collect()
     }
+
+    /// Who could take what `node` holds.
+    fn receivers_without(&self, node: NodeNumber) -> Receivers<'_> {
+        let others = self.nodes.values().filter(|it| it.number != node && it.state.may_hold());
+        let (there, silent): (Vec<_>, Vec<_>) = others.partition(|it| it.up);
+        let silent = silent.into_iter().map(|it| it.name.as_str()).collect();
+        Receivers { left: there.len(), silent }
+    }
+}
+
+/// The nodes beside one that is to be emptied.
+struct Receivers<'a> {
+    /// Those that answer and may hold copies.
+    left: usize,
+    /// Names of those that could and do not answer.
+    silent: Vec<&'a str>,
+}
+
+fn unanswering(silent: &[&str]) -> String {
+    let verb = if silent.len() == 1 { "does" } else { "do" };
+    format!("{} {verb} not answer", listed(silent))
+}
+
+/// `a, b`, with an end to long lists.
+fn listed(names: &[&str]) -> String {
+    if names.len() <= NAMED_MAX {
+        return names.join(", ");
+    }
+    format!("{} and others", names[..NAMED_MAX].join(", "))
 }

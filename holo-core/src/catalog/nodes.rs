@@ -131,6 +131,28 @@ pub struct Ticket {
     pub used_by: Option<NodeNumber>,
 }
 
+/// Says that a node's state does not allow a change, and what does.
+fn unfit_state(name: &str, state: NodeState, change: &NodeChange) -> Failure {
+    let wanted = match change {
+        NodeChange::Cordon => "cordoned",
+        NodeChange::Uncordon => "uncordoned",
+        NodeChange::Drain { .. } => "drained",
+        _ => "undrained",
+    };
+    let help = match state {
+        NodeState::Draining { .. } | NodeState::Drained => {
+            format!("`holo undrain {name}` takes it back into service")
+        }
+        NodeState::Cordoned => format!("`holo node uncordon {name}` takes it back into service"),
+        NodeState::Joining => format!("start it first: `holo agent --dir DIR` on {name}"),
+        NodeState::Active | NodeState::Evicted | NodeState::Left => {
+            format!("see `holo node show {name}`")
+        }
+    };
+    let message = format!("node {name} is {} and cannot be {wanted}", state.name());
+    Failure::new(ErrorCode::Conflict, message).help(help)
+}
+
 /// Checks name, address, zone and weight by the rules of the ring.
 pub(super) fn check_member(member: &Member) -> Result<(), Failure> {
     Member::try_from(NodeEntry::from(member))
@@ -210,9 +232,7 @@ impl CatalogState {
                 | NodeChange::Undrain,
                 _,
             ) => {
-                let message = format!("node {name} is {}", state.name());
-                return Err(Failure::new(ErrorCode::Conflict, message)
-                    .help(format!("see `holo node show {name}`")));
+                return Err(unfit_state(&name, state, change));
             }
         };
         self.put_state(number, next);
@@ -267,7 +287,6 @@ impl CatalogState {
 
     fn evict(&mut self, number: NodeNumber, accept_loss: bool) -> Result<Answer, Failure> {
         let name = self.living(number)?.name.clone();
-        self.refuse_last_voter(number, &name)?;
         let others =
             self.nodes.values().any(|node| node.number != number && node.state.is_living());
         if !others {
@@ -275,6 +294,7 @@ impl CatalogState {
             return Err(Failure::new(ErrorCode::DrainRefused, message)
                 .help("stop the cluster instead: `holo shutdown --cluster`"));
         }
+        self.refuse_last_voter(number, &name)?;
         let last_copies = self.last_copies(number);
         if !accept_loss && !last_copies.is_empty() {
             return Err(self.last_copy_refusal(&name, &last_copies));
@@ -312,7 +332,9 @@ impl CatalogState {
         if self.voters == [number] {
             let message = format!("node {name} is the only one that votes in the catalog");
             return Err(Failure::new(ErrorCode::DrainRefused, message)
-                .help("wait until another node votes; `holo status` shows the voters"));
+                .help(format!(
+                    "`holo drain {name}` gives its vote to another node first; `holo status` shows the voters"
+                )));
         }
         Ok(())
     }

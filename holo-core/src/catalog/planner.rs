@@ -81,7 +81,8 @@ pub fn plan_with(state: &CatalogState, now: UnixMillis, also: &[u8]) -> Result<P
     plan_without(state, now, also, None)
 }
 
-/// As [`plan_with`], as if `without` took nothing.
+/// As [`plan_with`], as if `without` took nothing, nor who does not answer: the plan of a drain begins at once, and a
+/// node that is silent may stay so.
 pub(super) fn plan_without(
     state: &CatalogState,
     now: UnixMillis,
@@ -93,7 +94,10 @@ pub(super) fn plan_without(
         .nodes
         .values()
         .filter(|node| node.state.may_hold() && node.incarnation.0 > 0)
-        .filter(|node| Some(node.number) != without && !node.is_missing(now, delay))
+        .filter(|node| match without {
+            Some(without) => node.number != without && node.up,
+            None => !node.is_missing(now, delay),
+        })
         .map(|node| Candidate {
             number: node.number,
             member: node.to_member(),
@@ -353,6 +357,7 @@ impl CatalogState {
     ///
     /// One learner at a time; what is missing is added before what is too much goes; the primary is handed over last, or
     /// before its node gives its copy up. A replica that does not answer is left to its primary, which removes it sooner.
+    /// Nobody gives up a copy without which too few would be in sync to write: where nodes die during a drain, it waits.
     pub fn next_change(&self, group: GroupId) -> Option<ConfigChange> {
         let config = self.groups.get(&group).filter(|config| !config.lost)?;
         let table = self.targets.get(&group.class.replicas)?;
@@ -365,7 +370,9 @@ impl CatalogState {
         if let Some(learner) = missing.clone().find_map(|number| self.ready(*number)) {
             return Some(ConfigChange::AddLearner(learner));
         }
-        let whole = missing.count() == 0 || config.in_sync.len() > usize::from(table.copies());
+        let enough = config.in_sync.len() > usize::from(group.class.min_in_sync);
+        let whole =
+            enough && (missing.count() == 0 || config.in_sync.len() > usize::from(table.copies()));
         let in_sync = |number: &NodeNumber| in_sync_of(config, *number);
         let first = targets.iter().filter_map(in_sync).find(|replica| self.is_up(*replica));
         let surplus = config.in_sync.iter().find(|it| !targets.contains(&it.node));

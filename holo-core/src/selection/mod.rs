@@ -188,7 +188,8 @@ fn expand(indexes: &[AxisIndex], shape: &Shape) -> Result<Vec<AxisIndex>, Failur
     }
     let named = indexes.len() - ellipses;
     if named > axes || indexes.len() > limits::DIMS_MAX + 1 {
-        return refuse(format!("{named} indexes into {axes} axes of shape {shape}"));
+        let plural = if axes == 1 { "axis" } else { "axes" };
+        return refuse(format!("{named} indexes into {axes} {plural} of shape {shape}"));
     }
     let fill = vec![AxisIndex::Slice(Slice::ALL); axes - named];
     let at = indexes.iter().position(|index| *index == AxisIndex::Ellipsis);
@@ -232,7 +233,10 @@ fn resolve_integer(at: i64, extent: u64, axis: usize) -> Result<u64, Failure> {
     };
     resolved.ok_or_else(|| {
         let message = format!("index {at} on axis {axis} of {extent} elements");
-        Failure::new(ErrorCode::OutOfRange, message)
+        Failure::new(ErrorCode::OutOfRange, message).help(match extent.checked_sub(1) {
+            Some(last) => format!("ask for 0 to {last}, or for -{extent} to -1 from the end"),
+            None => "the axis has no elements".to_owned(),
+        })
     })
 }
 

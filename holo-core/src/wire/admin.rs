@@ -157,6 +157,9 @@ pub struct CloseReport {
     /// Names of the nodes that it waits for.
     #[prost(string, repeated, tag = "6")]
     pub waits_for: Vec<String>,
+    /// Why this cluster cannot be stopped; nothing when it can.
+    #[prost(message, optional, tag = "7")]
+    pub refusal: Option<super::FailureBody>,
 }
 
 /// A ticket to be made.

@@ -67,6 +67,18 @@ fn admit_user(
     }
 }
 
+/// What a node that has left, or was put out, is told.
+pub(super) fn former(name: &str, state: NodeState) -> Failure {
+    let (code, did) = match state {
+        NodeState::Left => (HAS_LEFT, "has left the cluster"),
+        _ => (ErrorCode::Denied, "was put out of the cluster"),
+    };
+    let message = format!("node {name} {did}: it is no member any more");
+    Failure::new(code, message).help(
+        "to come back, join anew in a new directory and with a new ticket: `holo ticket create`, then `holo join TICKET --dir DIR`",
+    )
+}
+
 impl Control {
     /// Decides whether a peer may talk to this node at all.
     ///
@@ -121,14 +133,7 @@ impl Control {
             gone.next().map(|node| (node.name.clone(), node.state))
         });
         match gone {
-            Some((name, state)) => {
-                let code = if state == NodeState::Left { HAS_LEFT } else { ErrorCode::Denied };
-                let state = state.name();
-                let message =
-                    format!("node {name} is {state}: it is no member of the cluster any more");
-                Err(Failure::new(code, message)
-                    .help("to come back, join anew in an empty directory and with a new ticket"))
-            }
+            Some((name, state)) => Err(former(&name, state)),
             None => Ok(()),
         }
     }

@@ -8,8 +8,8 @@ use holo_core::placement::partition_of;
 use holo_core::replication::NodeNumber;
 use holo_core::wire::{Allocate, ArrayInfo, ArrayList, ArrayRef};
 use holo_core::{
-    ArrayDescriptor, ErrorCode, Failure, PAGE_BYTES, PartitionId, PublicKey, ShardIndex, action,
-    limits,
+    ArrayDescriptor, ByteCount, ErrorCode, Failure, PAGE_BYTES, PartitionId, PublicKey, ShardIndex,
+    action, limits,
 };
 
 use super::Control;
@@ -191,14 +191,21 @@ impl Control {
                 let free = load.reserved_bytes_max.saturating_sub(used);
                 if *need > free {
                     let message = format!(
-                        "array {} needs {need} bytes on node {}, which has {free} of {} left",
-                        new.name, node.name, load.reserved_bytes_max
+                        "array {} needs {} on node {}, which has {} of {} left",
+                        new.name,
+                        ByteCount(*need),
+                        node.name,
+                        ByteCount(free),
+                        ByteCount(load.reserved_bytes_max)
                     );
                     let full = Failure::new(ErrorCode::OutOfCapacity, message)
                         .help("free arrays, ask for fewer copies, or add nodes or memory");
-                    // What was freed a moment ago shows in the node's next figures.
-                    let stale = promised(number) > 0
-                        || duties.freed_at.is_some_and(|at| now.since(at) < FREED_WITHIN);
+                    // What was freed a moment ago shows in the node's next figures; nothing that is freed helps what
+                    // an empty node could not hold.
+                    let may_pass = *need <= load.reserved_bytes_max;
+                    let stale = may_pass
+                        && (promised(number) > 0
+                            || duties.freed_at.is_some_and(|at| now.since(at) < FREED_WITHIN));
                     return Err(if stale { full.retry_after_ms(LOADS_NEXT_MS) } else { full });
                 }
             }

@@ -103,10 +103,8 @@ impl Control {
     /// Begins to stop the whole cluster, or takes it back.
     pub(super) async fn close_cluster(&self, key: PublicKey, cancel: bool) -> Result<(), Failure> {
         self.policy().authorize::<action::Shutdown>(key, "cluster")?;
-        if self.config.temporary && !cancel {
-            let message = "a cluster of `holo dev` lives in memory and ends with that command";
-            return Err(Failure::new(ErrorCode::NotYet, message)
-                .help("save arrays with `holo array get NAME --out FILE`, then give --now"));
+        if let Some(refusal) = self.close_refusal().filter(|_| !cancel) {
+            return Err(refusal);
         }
         let operation = if cancel { Operation::AbortClose } else { Operation::BeginClose };
         tracing::info!(by = %key.short(), cancel, "asked to stop the whole cluster");
@@ -114,10 +112,20 @@ impl Control {
         Ok(())
     }
 
-    /// How the stop of the whole cluster goes.
+    /// Why this cluster cannot be stopped without a loss.
+    fn close_refusal(&self) -> Option<Failure> {
+        let message = "a cluster of `holo dev` lives in memory and ends with that command";
+        self.config.temporary.then(|| {
+            Failure::new(ErrorCode::NotYet, message)
+                .help("save arrays with `holo array get NAME --out FILE`, then give --now")
+        })
+    }
+
+    /// How the stop of the whole cluster goes, or why it would be refused.
     pub(super) fn watch_close(&self, key: PublicKey) -> Result<CloseReport, Failure> {
         let _may = self.policy().authorize::<action::Status>(key, "cluster")?;
-        Ok(self.copy.read(close_report))
+        let refusal = self.close_refusal().map(Into::into);
+        Ok(CloseReport { refusal, ..self.copy.read(close_report) })
     }
 }
 

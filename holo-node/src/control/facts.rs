@@ -13,6 +13,7 @@ use holo_core::{ArrayId, Epoch, ErrorCode, Failure, Policy, PublicKey};
 use parking_lot::Mutex;
 use prost::Message;
 
+use super::admission::former;
 use super::{Control, Phase};
 use crate::home::KnownMember;
 use crate::ports::News;
@@ -147,13 +148,10 @@ impl Control {
         let place =
             self.copy.read(|state| state.node(me).map(|node| (node.state, node.incarnation)));
         let over = match (place, self.replica()) {
-            (Some((NodeState::Evicted, _)), _) => {
-                Failure::new(ErrorCode::Denied, "this node was put out of the cluster")
-                    .help("to come back, join anew in an empty directory and with a new ticket")
-            }
-            (Some((NodeState::Left, _)), _) => {
+            (Some((state @ NodeState::Evicted, _)), _) => former(&self.config.name, state),
+            (Some((state @ NodeState::Left, _)), _) => {
                 tracing::info!("this node has left the cluster");
-                self.end(Phase::Stopping);
+                self.end(self.phase_of_former(former(&self.config.name, state)));
                 return;
             }
             (Some((_, incarnation)), Some(replica)) if incarnation > replica.incarnation => {

@@ -52,11 +52,7 @@ impl Control {
             if let Some(control) = control.upgrade()
                 && control.voters().contains(&member)
             {
-                control.end(match failure.code {
-                    // It left, which is what its operator wanted.
-                    HAS_LEFT => Phase::Stopping,
-                    _ => Phase::Over(failure),
-                });
+                control.end(control.phase_of_former(failure));
             }
         });
         self.spawn_vital(Arc::clone(self).live());
@@ -65,6 +61,16 @@ impl Control {
         self.spawn_vital(Arc::clone(self).keep_proposing());
         self.spawn_vital(Arc::clone(self).keep_beating());
         self.spawn_vital(Arc::clone(self).keep_duties());
+    }
+
+    /// How the process of a node ends that is no member any more.
+    pub(super) fn phase_of_former(&self, failure: Failure) -> Phase {
+        match failure.code {
+            // It leaves, which is what its operator wants. Who starts it after that wants something else.
+            HAS_LEFT if self.replica().is_some() => Phase::Stopping,
+            HAS_LEFT => Phase::Over(Failure { code: ErrorCode::Conflict, ..failure }),
+            _ => Phase::Over(failure),
+        }
     }
 
     async fn live(self: Arc<Self>) {

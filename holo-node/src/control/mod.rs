@@ -490,10 +490,24 @@ impl Control {
     fn waits_for(&self) -> String {
         match &*self.phase.borrow() {
             Phase::Joining => "it waits to be let in".to_owned(),
-            Phase::Registering => "it waits for a majority of the catalog's voters".to_owned(),
+            Phase::Registering => self.waits_for_voters(),
             Phase::Ready(_) => "it is ready".to_owned(),
             Phase::Stopping => "it is stopping".to_owned(),
             Phase::Over(failure) => failure.message.clone(),
+        }
+    }
+
+    /// That this node waits for voters of the catalog, and who has to be started for it.
+    fn waits_for_voters(&self) -> String {
+        let (counts, silent) = self.who_answers();
+        let was_closed = self.copy.read(|state| state.close().is_some());
+        let since = if was_closed { ", which was shut down with the whole cluster" } else { "" };
+        match silent.as_slice() {
+            [] => format!("it waits for a leader of the catalog{since}: {counts}"),
+            silent => format!(
+                "it waits for the catalog{since}: {counts}; start {} too: `holo agent --dir DIR`",
+                silent.join(", ")
+            ),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use holo_catalog::{CatalogError, ControlLog};
+use holo_catalog::{CatalogError, ControlLog, VoterId};
 use holo_core::catalog::{Answer, Authority, Command, Operation, ProposalAnswer};
 use holo_core::replication::{GroupId, NodeNumber, Proposal};
 use holo_core::wire::{CatalogAnswer, CatalogCommand, Decode, Kind};
@@ -214,7 +214,7 @@ impl Control {
             }
             (None, None) => match self.voter_in_turn(turn) {
                 Some(found) => found,
-                None => return Tried::Failed(self.no_voter_reached()),
+                None => return Tried::Failed(self.no_leader()),
             },
         };
         let passed_on = voting.is_some();
@@ -225,7 +225,7 @@ impl Control {
         match answer.and_then(|reply| CatalogAnswer::decode_body(&reply)) {
             Ok(answer) if answer.index > 0 => done(answer.index, &answer.answer),
             Ok(answer) if answer.leader > 0 => Tried::Leads(NodeNumber(answer.leader)),
-            Ok(_) => Tried::Failed(Failure::new(ErrorCode::NoQuorum, "the catalog has no leader")),
+            Ok(_) => Tried::Failed(self.no_leader()),
             Err(failure) => Tried::Failed(failure),
         }
     }
@@ -282,12 +282,7 @@ impl Control {
                 return Ok(leader);
             }
             if self.clock.now() >= until {
-                // It counts who votes and who answers.
-                let refused = voting.catalog.read_index(Duration::ZERO).await;
-                return Err(refused.err().map_or_else(
-                    || Failure::new(ErrorCode::NotReady, "the catalog's leader is changing"),
-                    |error| self.name_voters(error),
-                ));
+                return Err(self.no_leader());
             }
             pause_for(LEADER_STEP).await;
         }
@@ -392,58 +387,82 @@ impl Control {
     }
 
     fn gave_up(&self, last: Option<Failure>, unknown: bool, patience: Duration) -> Failure {
-        let last = last.unwrap_or_else(|| self.no_voter_reached());
+        let last = last.unwrap_or_else(|| self.no_leader());
         if unknown {
-            let message = format!(
-                "not confirmed within {patience:?}, it may still be done: {}",
-                last.message
-            );
+            let (time, why) = (patience.as_secs_f32(), self.who_answers().0);
+            let message =
+                format!("not confirmed within {time:.0} s, so it may be done, now or later: {why}");
             return Failure::new(ErrorCode::DeadlineExceeded, message)
-                .help("look before trying again");
+                .help("look with `holo status` before trying again");
         }
         if last.code == ErrorCode::NoQuorum {
             return last;
         }
-        Failure::new(ErrorCode::NoQuorum, format!("nothing was changed: {}", last.message)).help(
-            "start or reconnect voters of the catalog until more than half answer; data goes on meanwhile",
-        )
+        let message = format!("nothing was changed: {}", last.message);
+        Failure { message, ..self.no_leader() }
     }
 
-    fn no_voter_reached(&self) -> Failure {
-        let names = self.voter_names();
-        Failure::new(
-            ErrorCode::NoQuorum,
-            format!("none of the catalog's voters can be reached from here: {}", names.join(", ")),
-        )
-        .help("start or reconnect them until more than half answer")
-        .retry_after_ms(500)
+    /// That nobody leads the catalog, as far as is known here; nothing was done. The same words for all that needs one.
+    pub(super) fn no_leader(&self) -> Failure {
+        let (why, silent) = self.who_answers();
+        // Where it was shut down as a whole, so was the data.
+        let meanwhile = match self.copy.read(|state| state.close().is_some()) {
+            true => "",
+            false => "; data goes on meanwhile",
+        };
+        let help = match silent.as_slice() {
+            [] => "try again in a moment: they are about to elect a leader".to_owned(),
+            silent => format!(
+                "start {} again (`holo agent --dir DIR`), or reconnect them, until more than half of the voters answer{meanwhile}",
+                silent.join(", ")
+            ),
+        };
+        Failure::new(ErrorCode::NoQuorum, format!("nobody leads the catalog: {why}"))
+            .help(help)
+            .retry_after_ms(500)
+    }
+
+    /// How many of the catalog's voters answer, in words, and the names of those that do not where they are missed.
+    pub(super) fn who_answers(&self) -> (String, Vec<String>) {
+        let Some(voting) = self.vote_of_now() else {
+            let voters: Vec<String> =
+                self.voters().into_iter().map(|it| self.name_of(it)).collect();
+            let why = format!(
+                "none of its voters ({}) answers node {}",
+                voters.join(", "),
+                self.config.name
+            );
+            return (why, voters);
+        };
+        let quorum = voting.catalog.quorum();
+        let name = |voter: VoterId| self.name_of(number_of(voter));
+        let silent = if quorum.is_met() { BTreeSet::new() } else { quorum.silent() };
+        let mut silent: Vec<String> = silent.into_iter().map(name).collect();
+        silent.sort();
+        (quorum.in_words(name), silent)
     }
 
     /// The failure, with names of nodes where it counts voters.
     fn name_voters(&self, error: CatalogError) -> Failure {
-        let failure = Failure::from(error);
-        if failure.code != ErrorCode::NoQuorum {
-            return failure;
+        match error {
+            CatalogError::NoQuorum(_) => self.no_leader(),
+            CatalogError::OutcomeUnknown { .. } => {
+                let message = format!("not confirmed: {}", self.who_answers().0);
+                Failure { message, ..Failure::from(error) }
+            }
+            other => Failure::from(other),
         }
-        let message = format!("{}; they are {}", failure.message, self.voter_names().join(", "));
-        Failure { message, ..failure }.retry_after_ms(500)
     }
 
-    fn voter_names(&self) -> Vec<String> {
-        let known = self.copy.read(|state| {
-            let name = |number: &NodeNumber| {
-                state
-                    .node(*number)
-                    .map_or_else(|| format!("node {number}"), |node| node.name.clone())
-            };
-            state.voters().iter().map(name).collect::<Vec<_>>()
-        });
-        if !known.is_empty() {
-            return known;
-        }
-        let belonging = self.belonging.read();
-        let members = belonging.iter().flat_map(|it| &it.members).filter(|member| member.votes);
-        members.map(|member| member.name.clone()).collect()
+    /// The name of a node, as far as it is known here.
+    fn name_of(&self, number: NodeNumber) -> String {
+        let known = self.copy.read(|state| state.node(number).map(|node| node.name.clone()));
+        let of_before = || {
+            let belonging = self.belonging.read();
+            let mut members = belonging.iter().flat_map(|it| &it.members);
+            members.find(|member| member.number == number).map(|member| member.name.clone())
+        };
+        known.or_else(of_before).unwrap_or_else(|| format!("node {number}"))
     }
 }
 

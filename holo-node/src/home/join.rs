@@ -185,7 +185,7 @@ pub(crate) async fn ask_to_join(
             match ask(endpoint, node, config, ticket, clock, address).await {
                 Ok(belonging) => return Ok(belonging),
                 Err(failure) if failure.code.retry() == Retry::Never => {
-                    return Err(failure.context(format!("joining at {address}")));
+                    return Err(not_let_in(failure, address));
                 }
                 Err(failure) => {
                     tracing::debug!(%address, code = %failure.code, message = %failure.message, "not let in yet");
@@ -195,6 +195,22 @@ pub(crate) async fn ask_to_join(
         }
         pause(PAUSE).await;
     }
+}
+
+/// A refusal for good, with the place where it was met.
+fn not_let_in(failure: Failure, address: &str) -> Failure {
+    let failure = match failure.code {
+        ErrorCode::ClusterMismatch => failure.help(
+            "the ticket is of another cluster than the node at that address: ask an operator of the cluster that you mean for a new one, `holo ticket create`",
+        ),
+        _ => failure,
+    };
+    // The link has named the address already.
+    let place = match failure.message.starts_with(address) {
+        true => "joining".to_owned(),
+        false => format!("joining at {address}"),
+    };
+    failure.context(place)
 }
 
 async fn ask(

@@ -181,7 +181,7 @@ async fn arrays_get_two_copies_by_default_and_no_more_than_there_are_nodes_or_ro
     );
     let refused = client.array("c").shape([1 << 30]).create::<f64>().await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::OutOfCapacity, "{refused}");
-    assert!(refused.to_string().contains("bytes on node"), "{refused}");
+    assert!(refused.to_string().contains("GiB on node"), "{refused}");
     let refused = client.array("a").shape([10]).create::<f64>().await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::AlreadyExists);
     client.remove("a").await.unwrap();

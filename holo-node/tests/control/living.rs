@@ -44,6 +44,26 @@ async fn three_nodes_found_a_cluster_join_it_with_tickets_and_all_vote() {
     }
 }
 
+/// It said that it waits for a majority, and not for whom.
+#[tokio::test]
+async fn a_node_that_comes_back_alone_says_whom_it_waits_for() {
+    let mut harness = Harness::start(3).await;
+    for index in 0..3 {
+        harness.kill(index);
+    }
+    harness.restart(0).await;
+    let node = harness.nodes[0].as_ref().unwrap();
+    until("it says whom it waits for", async || {
+        let waits = node.ready(Duration::from_millis(100)).await.unwrap_err();
+        assert_eq!(waits.code, ErrorCode::NotReady, "{waits}");
+        let counted = waits.message.contains("1 of 3 voters answers (n1 of n1, n");
+        (counted && waits.message.contains("; start n2, n3 too: `holo agent")).then_some(())
+    })
+    .await;
+    harness.restart(1).await;
+    harness.nodes[0].as_ref().unwrap().ready(PATIENCE).await.unwrap();
+}
+
 #[tokio::test]
 async fn two_nodes_have_one_voter_and_a_word_about_it() {
     let harness = Harness::start(2).await;

@@ -29,7 +29,8 @@ pub(super) fn parse_value(text: &str, dtype: DType) -> Result<Scalar, Failure> {
             if value.to_i128() == number {
                 return Ok(value);
             }
-            Err(Failure::new(ErrorCode::OutOfRange, format!("{number} does not fit in {dtype}")))
+            Err(Failure::new(ErrorCode::OutOfRange, format!("{number} does not fit in {dtype}"))
+                .help("give a value that it can hold, or take an array of a wider dtype"))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use holo_client::{Cluster, MemberView};
 use holo_core::{ErrorCode, Failure, Retry};
 
-use super::{Context, Report, read};
+use super::{Context, Report, read, tell_warnings};
 use crate::clock::Deadline;
 use crate::progress::Progress;
 use crate::quantity;
@@ -18,7 +18,8 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// Looks in a row that may fail: a node or the catalog's leader may be replaced meanwhile.
 const BLIND_LOOKS_MAX: u32 = 3;
 
-/// Watches until the catalog says that the node is empty.
+/// Watches until the catalog says that the node is empty. Warnings that come up meanwhile are told, beside `told`, which
+/// were before: nodes may die while it goes on.
 ///
 /// # Errors
 ///
@@ -27,6 +28,7 @@ const BLIND_LOOKS_MAX: u32 = 3;
 pub(crate) async fn follow(
     cluster: &Cluster,
     member: &MemberView,
+    told: &[String],
     within: Option<Duration>,
     context: &Context,
 ) -> Result<Report, Failure> {
@@ -35,7 +37,7 @@ pub(crate) async fn follow(
     let goes_on = format!("the drain of {name} goes on");
     let reattach = format!("`holo drain {name}` watches it, `holo undrain {name}` takes it back");
     tokio::select! {
-        ended = watch(cluster, member, context) => ended.map_err(|failure| match failure.code.retry() {
+        ended = watch(cluster, member, told, context) => ended.map_err(|failure| match failure.code.retry() {
             // Whether it goes on is then not ours to say, but it does not end with us.
             Retry::Later | Retry::Unknown => failure.help(format!("the drain does not need this command; {reattach}")),
             Retry::Never => failure,
@@ -54,8 +56,10 @@ pub(crate) async fn follow(
 async fn watch(
     cluster: &Cluster,
     member: &MemberView,
+    told: &[String],
     context: &Context,
 ) -> Result<Report, Failure> {
+    let mut told = told.to_vec();
     let name = &member.member.name;
     let bar = Progress::items(&context.output, &format!("draining {name}"), "groups");
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
@@ -74,6 +78,10 @@ async fn watch(
             Err(failure) => return Err(failure),
         };
         blind = 0;
+        let news = report.warnings.iter().filter(|warning| !told.contains(warning));
+        let news: Vec<String> = news.cloned().collect();
+        tell_warnings(&news, context);
+        told.extend(news);
         bar.at(report.groups_done(), report.groups_total, &bar_words(&report));
         if let Some(verdict) = report.verdict() {
             return verdict.map(|()| report);

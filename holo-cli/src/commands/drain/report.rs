@@ -56,6 +56,8 @@ impl Report {
             node: members::name_of(view, receiver.number),
             groups: receiver.groups,
         });
+        let mut receivers: Vec<Receiver> = receivers.collect();
+        receivers.sort_by(|a, b| members::name_order(&a.node).cmp(&members::name_order(&b.node)));
         let refusals = drain.refusals.iter().cloned().map(|body| {
             let failure = Failure::from(body);
             Refusal {
@@ -75,7 +77,7 @@ impl Report {
             eta_ms: unless_zero(drain.eta_ms),
             since_unix_ms: unless_zero(drain.since_unix_ms),
             deadline_unix_ms: unless_zero(drain.deadline_unix_ms),
-            receivers: receivers.collect(),
+            receivers,
             refusals: refusals.collect(),
             warnings: drain.warnings.clone(),
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Context, order};
 use crate::commands::confirm;
 use crate::members;
+use crate::quantity;
 
 /// Put a node out of the cluster, dead or alive
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,9 @@ struct Plan {
     backups: u64,
     /// Arrays of which it has the last copy of some part.
     last_copies: Vec<String>,
+    /// Why it stays, whatever is given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stays: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -55,7 +59,14 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let last_copies = members::arrays_only_on(&cluster, &[member.member.node]).await?;
     let index = view.index_of(member.member.node).unwrap_or(usize::MAX);
     let (primaries, backups) = members::copies(&view).get(index).copied().unwrap_or_default();
-    let plan = Plan { node: name.clone(), primaries, backups, last_copies };
+    let only_voter =
+        view.members().iter().all(|it| !view.votes(it.number) || it.number == member.number);
+    let stays = match view.members().len() {
+        1 => Some("it is the last node"),
+        _ if only_voter => Some("it is the only one that votes in the catalog; drain it first"),
+        _ => None,
+    };
+    let plan = Plan { node: name.clone(), primaries, backups, last_copies, stays };
     if args.plan {
         if context.output.is_json() {
             context.output.json(&plan);
@@ -75,23 +86,25 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     confirm(context, args.yes, &format!("Put {name} out of the cluster for ever?{lost}"))?;
     let order = NodeOrder { accept_loss: args.accept_loss, ..order(member, NodeOrderKind::Evict) };
     cluster.change_node(order).await?;
+    let what_is_true = plan.afterwards(args.accept_loss);
     let lost = if args.accept_loss { plan.last_copies } else { Vec::new() };
     if context.output.is_json() {
         context.output.json(&Evicted { evicted: name, lost });
     } else {
-        context.output.data(&format!("evicted {name}"));
-        context.output.note("`holo status` shows how its copies are made again on the others");
+        context.output.data(&format!("evicted {name}: its key is never let in again"));
+        context.output.note(&what_is_true);
     }
     Ok(())
 }
 
 impl Plan {
     fn in_words(&self) -> String {
-        let copies = format!(
-            "{} holds {} groups as the primary and {} as a backup",
-            self.node, self.primaries, self.backups
-        );
+        let copies = format!("{} holds {}", self.node, self.held());
+        if let Some(stays) = self.stays {
+            return format!("{copies}; it cannot be put out: {stays}");
+        }
         match self.last_copies.as_slice() {
+            [] if self.primaries + self.backups == 0 => copies,
             [] => format!(
                 "{copies}; all of them have copies elsewhere, and are copied again from there"
             ),
@@ -99,6 +112,32 @@ impl Plan {
                 "{copies}; it has the last copy of parts of {}: only --accept-loss would put it out",
                 members::listed(arrays)
             ),
+        }
+    }
+
+    fn held(&self) -> String {
+        if self.primaries + self.backups == 0 {
+            return "nothing".to_owned();
+        }
+        format!(
+            "{} as the primary and {} as a backup",
+            quantity::counted(self.primaries, "group"),
+            quantity::count(self.backups)
+        )
+    }
+
+    /// What is true once it has been put out.
+    fn afterwards(&self, accept_loss: bool) -> String {
+        let copies = match self.primaries + self.backups {
+            0 => "it held nothing".to_owned(),
+            _ => "`holo status` shows how its copies are made again on the others".to_owned(),
+        };
+        match self.last_copies.as_slice() {
+            [] if accept_loss => format!("nothing was lost with it: {copies}"),
+            [] => copies,
+            lost => {
+                format!("parts of {} are lost and read as zeros; {copies}", members::listed(lost))
+            }
         }
     }
 }

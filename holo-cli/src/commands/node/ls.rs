@@ -15,7 +15,8 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<(), Failure> 
     let cluster = context.connect().await?;
     let view = cluster.view();
     let rows = view.members().iter().zip(members::copies(&view));
-    let rows: Vec<Row> = rows.map(|(view, copies)| Row::new(view, copies)).collect();
+    let mut rows: Vec<Row> = rows.map(|(view, copies)| Row::new(view, copies)).collect();
+    rows.sort_by(|a, b| members::name_order(&a.name).cmp(&members::name_order(&b.name)));
     if context.output.is_json() {
         context.output.json_rows("nodes", &rows);
         return Ok(());

@@ -53,7 +53,11 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     if plan.groups == 0 {
-        return Err(Failure::new(ErrorCode::Conflict, loss.in_words()));
+        let failure = Failure::new(ErrorCode::Conflict, loss.in_words());
+        return Err(failure.help(match loss.groups_awaited {
+            0 => "there is nothing to give up; `holo status` shows how many copies there are",
+            _ => "start these nodes again; if one never comes back, `holo node evict NODE --accept-loss` gives up what only it has",
+        }));
     }
     let question = format!(
         "Give up parts of {}, {} in all? They will read as zeros.",

@@ -1,10 +1,13 @@
 //! `holo ring verify`.
 
+use std::collections::BTreeMap;
+
 use holo_client::{ComparedCopy, ComparedGroup, Verification};
 use holo_core::{ErrorCode, Failure};
 use serde::Serialize;
 
 use super::Context;
+use crate::members;
 use crate::quantity;
 use crate::table::Table;
 
@@ -20,7 +23,7 @@ Examples:
 
 Every node reads all that it holds and hashes it; the copies of a group must be equal. Groups at which writes are under
 way are looked at again, for as long as --timeout says. Exit code 10 when copies differ, 8 or 9 when some could not be
-compared.")]
+compared: shown by node, and with -o json one by one.")]
 pub(super) struct Args {}
 
 #[derive(Serialize)]
@@ -73,10 +76,16 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<(), Failure> 
         context.output.json(&report);
         return verdict(&found);
     }
-    if found.is_clean() {
+    let color = context.output.color();
+    if !found.different.is_empty() {
+        context.output.data(&report.table(color));
+    }
+    if !found.open.is_empty() {
+        context.output.data(&Gap::table(&Gap::all(&found.open), color));
+        context.output.note("`holo ring verify -o json` has each of these groups");
+    }
+    if found.different.is_empty() && (found.equal > 0 || found.open.is_empty()) {
         context.output.data(&report.in_words());
-    } else {
-        context.output.data(&report.table(context.output.color()));
     }
     if found.single > 0 {
         let groups = quantity::counted(found.single, "group");
@@ -106,15 +115,63 @@ fn verdict(found: &Verification) -> Result<(), Failure> {
         return Ok(());
     }
     let groups = quantity::counted(found.open.len() as u64, "group");
-    let failures = found.open.iter().flat_map(|group| &group.copies);
-    let mut failures = failures.filter_map(|copy| copy.said.as_ref().err());
-    match failures.find(|failure| failure.code != ErrorCode::NotReady) {
-        Some(failure) => Err(failure.clone().context(format!("{groups} could not be compared"))),
-        None => {
-            let message = format!("{groups} could not be compared: writes or moves are under way");
-            Err(Failure::new(ErrorCode::NotReady, message)
-                .help("try again when there is less to do, or with a longer --timeout"))
+    let gaps = Gap::all(&found.open);
+    let mut silent = gaps.iter().filter_map(|gap| Some((gap, gap.failure.as_ref()?))).peekable();
+    let Some((_, first)) = silent.peek().copied() else {
+        let message = format!("{groups} could not be compared: writes or moves are under way");
+        return Err(Failure::new(ErrorCode::NotReady, message)
+            .help("try again when there is less to do, or with a longer --timeout"));
+    };
+    let code = first.code;
+    let names: Vec<&str> = silent.map(|(gap, _)| gap.node.as_str()).collect();
+    let them = if names.len() == 1 { "it" } else { "them" };
+    let message = format!("{groups} could not be compared without {}", names.join(", "));
+    Err(Failure::new(code, message).help(format!(
+        "start {them} again with `holo agent --dir DIR`; once the cluster has made new copies elsewhere, those are compared"
+    )))
+}
+
+/// What one node keeps from being compared.
+struct Gap {
+    node: String,
+    /// Groups of which its copy could not be compared.
+    groups: u64,
+    /// Why, when it is no matter of writes that are under way.
+    failure: Option<Failure>,
+}
+
+impl Gap {
+    /// By node. Copies at different points of their history are the primary's.
+    fn all(open: &[ComparedGroup]) -> Vec<Self> {
+        let mut gaps: BTreeMap<&str, Self> = BTreeMap::new();
+        for group in open {
+            let refused = group.copies.iter().filter(|copy| copy.said.is_err());
+            let mut missed: Vec<&ComparedCopy> = refused.collect();
+            if missed.is_empty() {
+                missed.extend(group.copies.first());
+            }
+            for copy in missed {
+                let new = || Self { node: copy.node.clone(), groups: 0, failure: None };
+                let gap = gaps.entry(&copy.node).or_insert_with(new);
+                gap.groups += 1;
+                let failure = copy.said.as_ref().err();
+                let failure = failure.filter(|failure| failure.code != ErrorCode::NotReady);
+                gap.failure = gap.failure.take().or_else(|| failure.cloned());
+            }
         }
+        let mut gaps: Vec<Self> = gaps.into_values().collect();
+        gaps.sort_by(|a, b| members::name_order(&a.node).cmp(&members::name_order(&b.node)));
+        gaps
+    }
+
+    fn table(gaps: &[Self], color: bool) -> String {
+        let mut table = Table::new(&["node", ">not compared", ""]);
+        for gap in gaps {
+            let why =
+                gap.failure.as_ref().map_or("writes or moves are under way", |it| &it.message);
+            table.row([gap.node.clone(), quantity::counted(gap.groups, "group"), why.to_owned()]);
+        }
+        table.render(color)
     }
 }
 
@@ -167,12 +224,11 @@ impl Report {
         }
     }
 
-    /// What differs, and what could not be compared.
+    /// What differs.
     fn table(&self, color: bool) -> String {
         let titles = ["group", "copy on", ">epoch", ">operation", ">data", "digest", ""];
         let mut table = Table::new(&titles);
-        let found = self.different.iter().map(|group| (group, "differs"));
-        for (group, verdict) in found.chain(self.open.iter().map(|group| (group, "not compared"))) {
+        for group in &self.different {
             for copy in &group.copies {
                 let (mut cells, said) =
                     (vec![group.group.clone(), copy.node.clone()], &copy.content);
@@ -183,7 +239,7 @@ impl Report {
                     cell(|said| said.applied.to_string()),
                     cell(|said| quantity::bytes(said.bytes)),
                     cell(|said| said.digest.chars().take(DIGEST_DIGITS).collect()),
-                    copy.error.clone().unwrap_or_else(|| verdict.to_owned()),
+                    copy.error.clone().unwrap_or_else(|| "differs".to_owned()),
                 ]);
                 table.row(cells);
             }
@@ -226,9 +282,10 @@ mod tests {
         silent.copies[1].said = Err(Failure::new(ErrorCode::Unreachable, "n2 is silent"));
         found.open.push(silent);
         let table = Report::from(&found).table(false);
-        for part in ["5/r2m1", "abababababababab", "cdcdcdcdcdcdcdcd", "differs", "n2 is silent"] {
+        for part in ["5/r2m1", "abababababababab", "cdcdcdcdcdcdcdcd", "differs"] {
             assert!(table.contains(part), "{part:?} is missing:\n{table}");
         }
+        assert!(!table.contains("6/r2m1"), "{table}");
         assert_eq!(verdict(&found).unwrap_err().code, ErrorCode::Corrupt);
         found.different.clear();
         assert_eq!(verdict(&found).unwrap_err().code, ErrorCode::Unreachable);
@@ -236,5 +293,31 @@ mod tests {
         assert_eq!(verdict(&found).unwrap_err().code, ErrorCode::NotReady);
         found.open.clear();
         assert!(verdict(&found).is_ok());
+    }
+
+    /// With two of three nodes off it printed a row for each of 512 groups, and named one address.
+    #[test]
+    fn what_could_not_be_compared_is_told_by_node() {
+        let silent = |partition: u32, place: usize| {
+            let mut group = group(partition, [1, 1]);
+            let node = group.copies[place].node.clone();
+            group.copies[place].said =
+                Err(Failure::new(ErrorCode::Unreachable, format!("{node} is silent")));
+            group
+        };
+        let mut found = Verification::default();
+        found.open = (0..200).map(|partition| silent(partition, 1)).collect();
+        found.open.push(silent(200, 0));
+        found.open.push(group(201, [1, 2]));
+        let table = Gap::table(&Gap::all(&found.open), false);
+        let rows: Vec<String> = table
+            .lines()
+            .skip(1)
+            .map(|row| row.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(rows, ["n1 2 groups n1 is silent", "n2 200 groups n2 is silent"]);
+        let refused = verdict(&found).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Unreachable);
+        assert_eq!(refused.message, "202 groups could not be compared without n1, n2");
     }
 }

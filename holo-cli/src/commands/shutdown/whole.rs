@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use holo_client::Cluster;
+use holo_client::{Cluster, MemberView};
 use holo_core::wire::CloseReport;
 use holo_core::{ErrorCode, Failure, Retry};
 use serde::Serialize;
 
-use super::{Args, Context, confirm};
+use super::{Args, Context, confirm, ended};
 use crate::clock::Deadline;
 use crate::progress::Progress;
 use crate::quantity;
@@ -47,10 +47,11 @@ struct Cancelled {
 
 pub(super) async fn run(
     cluster: &Cluster,
-    nodes: Vec<String>,
+    members: &[&MemberView],
     args: &Args,
     context: &Context,
 ) -> Result<(), Failure> {
+    let nodes: Vec<String> = members.iter().map(|node| node.member.name.clone()).collect();
     if args.cancel {
         cluster.close_cluster(true).await?;
         let goes_on = Cancelled { stage: "open".to_owned() };
@@ -65,8 +66,6 @@ pub(super) async fn run(
         nodes.join(", ")
     );
     if args.plan {
-        // Without a leader nothing of it could be done.
-        cluster.report().await?;
         match context.output.is_json() {
             true => context.output.json(&Plan { nodes }),
             false => context.output.data(&format!("stopping {words}")),
@@ -78,6 +77,7 @@ pub(super) async fn run(
     cluster.close_cluster(false).await?;
     let report = follow(cluster, context).await?;
     until_gone(cluster).await;
+    ended::until_ended(members, context).await;
     let closed = Closed { stopped: nodes, groups: report.groups, bytes: report.bytes };
     if context.output.is_json() {
         context.output.json(&closed);

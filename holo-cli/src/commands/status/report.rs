@@ -130,7 +130,8 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// That of the catalog, or [`ErrorCode::Unreachable`] when a node does not answer.
+    /// That of the catalog; [`ErrorCode::DataLost`] when the last copy of something has died, or
+    /// [`ErrorCode::Unreachable`] when a node does not answer.
     pub(crate) fn verdict(&self) -> Result<(), Failure> {
         if let Err(failure) = &self.catalog {
             return Err(no_quorum(failure));
@@ -139,23 +140,36 @@ impl Snapshot {
             let member = self.view.members().iter().find(|it| it.member.node == status.member.node);
             member.is_some_and(|member| member.state == "drained")
         };
-        let silent: Vec<&str> = self
+        let mut silent: Vec<&str> = self
             .status
             .iter()
             .filter(|status| status.outcome.is_err())
             .filter(|status| !may_be_off(status))
             .map(|status| status.member.name.as_str())
             .collect();
-        if silent.is_empty() {
-            return Ok(());
-        }
-        let message = format!(
+        silent.sort_by(|a, b| members::name_order(a).cmp(&members::name_order(b)));
+        let unanswered = format!(
             "{} of {} nodes did not answer: {}",
             silent.len(),
             self.status.len(),
             silent.join(", ")
         );
-        Err(Failure::new(ErrorCode::Unreachable, message)
+        let lost = self.catalog.as_ref().map_or(0, |said| said.groups_lost);
+        if lost > 0 {
+            let groups = quantity::counted(lost, "group");
+            let mut message =
+                format!("{groups} lost the last copy: that data is neither read nor written");
+            if !silent.is_empty() {
+                message = format!("{message}; {unanswered}");
+            }
+            return Err(Failure::new(ErrorCode::DataLost, message).help(
+                "`holo ring accept-loss --plan` names the arrays, and without --plan gives those parts up: they begin anew, as zeros; or remove the arrays and restore them from copies of yours",
+            ));
+        }
+        if silent.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(ErrorCode::Unreachable, unanswered)
             .help("start them again with `holo agent --dir DIR`, or put them out with `holo node evict NODE`"))
     }
 }
@@ -186,6 +200,10 @@ impl Report {
             });
             Node::new(member, copies, status, planned)
         });
+        let mut nodes: Vec<Node> = nodes.collect();
+        nodes.sort_by(|a, b| {
+            members::name_order(&a.row.name).cmp(&members::name_order(&b.row.name))
+        });
         Self {
             cluster: view.cluster_name().to_owned(),
             partitions: view.partitions(),
@@ -193,7 +211,7 @@ impl Report {
             ephemeral: true,
             catalog: Catalog::new(snapshot),
             groups: said.map(Groups::from),
-            nodes: nodes.collect(),
+            nodes,
             links: links_of(view, &snapshot.status),
             drains: said
                 .iter()
@@ -259,14 +277,7 @@ impl Catalog {
                 version: said.version,
                 quorum: true,
                 leader: (said.leader != 0).then(|| members::name_of(view, said.leader)),
-                voters: said
-                    .voters
-                    .iter()
-                    .map(|voter| Voter {
-                        name: members::name_of(view, *voter),
-                        answers: said.voters_answering.contains(voter),
-                    })
-                    .collect(),
+                voters: Voter::all(view, said),
                 error: None,
             },
             Err(failure) => Self {
@@ -296,6 +307,18 @@ impl Catalog {
     }
 }
 
+impl Voter {
+    fn all(view: &ClusterView, said: &ClusterReport) -> Vec<Self> {
+        let voters = said.voters.iter().map(|voter| Self {
+            name: members::name_of(view, *voter),
+            answers: said.voters_answering.contains(voter),
+        });
+        let mut voters: Vec<Self> = voters.collect();
+        voters.sort_by(|a, b| members::name_order(&a.name).cmp(&members::name_order(&b.name)));
+        voters
+    }
+}
+
 impl From<&ClusterReport> for Groups {
     fn from(said: &ClusterReport) -> Self {
         Self {
@@ -317,7 +340,10 @@ impl Groups {
             quantity::counted(self.total, "group")
         )];
         if self.lost > 0 {
-            parts.push(format!("{} LOST", quantity::count(self.lost)));
+            parts.push(format!(
+                "{} LOST (see `holo ring accept-loss --plan`)",
+                quantity::count(self.lost)
+            ));
         }
         if self.degraded > 0 {
             let single = match self.single {

@@ -4,6 +4,7 @@ use holo_core::PartitionId;
 use holo_core::replication::Class;
 
 use super::Snapshot;
+use crate::members::name_order;
 use crate::picture::{Member, Ring};
 
 /// The picture of who holds the groups of `class`; without one, of the class with the most copies.
@@ -12,8 +13,11 @@ pub(crate) fn ring_of(snapshot: &Snapshot, class: Option<Class>) -> Ring {
     let class = class.or_else(|| view.classes().max_by_key(|class| class.replicas));
     let holders = |index| class.map_or(&[][..], |class| view.holders(class, PartitionId(index)));
     let all: Vec<&[u16]> = (0..view.partitions()).map(holders).collect();
-    let owners = all.iter().map(|holders| holders.first().map(|index| usize::from(*index)));
-    let members = view.members().iter().enumerate().map(|(index, member)| {
+    let mut in_order: Vec<_> = view.members().iter().enumerate().collect();
+    in_order.sort_by(|(_, a), (_, b)| name_order(&a.member.name).cmp(&name_order(&b.member.name)));
+    let place = |owner: usize| in_order.iter().position(|(index, _)| *index == owner);
+    let owners = all.iter().map(|holders| place(usize::from(*holders.first()?)));
+    let members = in_order.iter().map(|&(index, member)| {
         let said = snapshot.status.iter().find(|it| it.member.node == member.member.node);
         let said = said.and_then(|it| it.outcome.as_ref().ok());
         let backs =

@@ -1,6 +1,6 @@
 //! Emptying nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
@@ -111,4 +111,87 @@ fn a_new_deadline_does_not_start_the_drain_again() {
     lab.change(2, NodeChange::Drain { deadline });
     let state = lab.state.node(number(2)).unwrap().state;
     assert_eq!(state, NodeState::Draining { since: UnixMillis(1000), deadline });
+}
+
+/// A node that had died a moment before, and was not planned around yet, was told as a receiver; then the drain went down
+/// to one copy without a word.
+#[test]
+fn a_silent_node_receives_nothing_and_the_plan_says_what_that_costs() {
+    let mut lab = Lab::new(3);
+    lab.array("a", 2, 1);
+    lab.set_up(2, false);
+    let plan = lab.state.drain_plan(number(3), UnixMillis(lab.now), None).unwrap();
+    assert_eq!(plan.refusals, []);
+    assert_eq!(plan.warnings, ["arrays of 2 copies will have 1: n102 does not answer"]);
+    let moves = plan.plan.unwrap().moves;
+    let receivers: BTreeSet<NodeNumber> = moves.iter().flat_map(|it| &it.add).copied().collect();
+    assert_eq!(receivers, BTreeSet::from([number(1)]));
+}
+
+#[test]
+fn a_drain_is_refused_where_those_that_answer_are_too_few_and_the_silent_are_named() {
+    let mut lab = Lab::new(3);
+    lab.array("strict", 2, 2);
+    lab.set_up(2, false);
+    let drain =
+        Operation::SetNodeState { node: number(3), change: NodeChange::Drain { deadline: None } };
+    let refused = lab.refused(admin(), drain.clone());
+    assert_eq!(refused.code, ErrorCode::DrainRefused);
+    assert!(refused.message.contains("n102 does not answer"), "{refused}");
+    assert!(refused.message.contains("strict"), "{refused}");
+    assert!(refused.help.as_ref().unwrap().starts_with("start n102 again"), "{refused}");
+    let plan = lab.state.drain_plan(number(3), UnixMillis(lab.now), None).unwrap();
+    assert_eq!(plan.refusals, [refused]);
+    lab.set_up(2, true);
+    lab.ok(admin(), drain);
+    // Nobody who answers is left.
+    let mut lab = Lab::new(2);
+    lab.set_up(2, false);
+    let change = NodeChange::Drain { deadline: None };
+    let refused = lab.refused(admin(), Operation::SetNodeState { node: number(1), change });
+    assert_eq!(refused.code, ErrorCode::DrainRefused);
+    assert!(refused.message.contains("n102 does not answer"), "{refused}");
+}
+
+#[test]
+fn a_drain_waits_where_a_node_dies_meanwhile_and_too_few_would_be_in_sync() {
+    let mut lab = Lab::new(3);
+    lab.array("strict", 2, 2);
+    lab.drain(3);
+    lab.replan(&[]);
+    lab.set_up(2, false);
+    lab.now += lab.state.settings().repair_delay_ms;
+    lab.replan(&[]);
+    lab.settle();
+    assert!(lab.state.drain_progress(number(3)).groups_left > 0);
+    assert!(lab.state.groups().all(|config| config.in_sync.len() >= 2));
+    let plan = lab.state.drain_plan(number(3), UnixMillis(lab.now), None).unwrap();
+    assert_eq!(plan.refusals.len(), 1, "it says why it waits");
+    lab.set_up(2, true);
+    lab.replan(&[]);
+    lab.settle();
+    assert_eq!(lab.state.drain_progress(number(3)).groups_left, 0);
+}
+
+/// The groups of arrays that are gone stay, and keep to their class: the drain began, and never ended.
+#[test]
+fn a_drain_is_refused_for_groups_of_removed_arrays_as_well() {
+    let mut lab = Lab::new(2);
+    let array = lab.array("strict", 2, 2);
+    lab.ok(admin(), Operation::RemoveArray { tenant: array.tenant, array: array.id });
+    let change = NodeChange::Drain { deadline: None };
+    let refused = lab.refused(admin(), Operation::SetNodeState { node: number(2), change });
+    assert_eq!(refused.code, ErrorCode::DrainRefused);
+    assert!(refused.message.ends_with("of arrays that were removed"), "{refused}");
+}
+
+#[test]
+fn refused_changes_of_a_node_say_how_it_comes_back() {
+    let mut lab = Lab::new(2);
+    lab.drain(2);
+    let cordon = Operation::SetNodeState { node: number(2), change: NodeChange::Cordon };
+    let refused = lab.refused(admin(), cordon);
+    assert_eq!(refused.code, ErrorCode::Conflict);
+    assert_eq!(refused.message, "node n102 is draining and cannot be cordoned");
+    assert_eq!(refused.help.as_deref(), Some("`holo undrain n102` takes it back into service"));
 }

@@ -54,7 +54,8 @@ impl Control {
 
 fn nothing_lost(report: &LossReport) -> Failure {
     if report.groups_awaited == 0 {
-        return Failure::new(ErrorCode::Conflict, "nothing is lost: every group has a copy");
+        return Failure::new(ErrorCode::Conflict, "nothing is lost: every group has a copy")
+            .help("there is nothing to give up; `holo status` shows how many copies there are");
     }
     let (groups, nodes) = (report.groups_awaited, report.waits_for.join(", "));
     let message =

@@ -81,11 +81,7 @@ impl Control {
             match self.leader() {
                 Some(leader) => return Ok(Some(leader) == self.number() && self.is_leader()),
                 None if self.clock.now() >= until => {
-                    return Err(Failure::new(ErrorCode::NoQuorum, "nobody leads the catalog")
-                        .help(
-                            "start or reconnect voters of the catalog until more than half answer",
-                        )
-                        .retry_after_ms(500));
+                    return Err(self.no_leader());
                 }
                 None => pause_for(LEADER_STEP).await,
             }
@@ -108,9 +104,7 @@ impl Control {
         } else {
             return Err(super::propose::not_a_voter());
         };
-        let leader = self.leader().ok_or_else(|| {
-            Failure::new(ErrorCode::NoQuorum, "nobody leads the catalog").retry_after_ms(500)
-        })?;
+        let leader = self.leader().ok_or_else(|| self.no_leader())?;
         // Behind the bytes as they came, so that what only a later version knows of the action arrives there, too.
         let on_behalf_of = AdminRequest { on_behalf_of, action: None }.encode_to_vec();
         let body = Bytes::from([body, &on_behalf_of].concat());

@@ -99,6 +99,12 @@ impl Control {
         if let Ok(plan) = self.drain_plan(node.number) {
             report.bytes_left = plan.bytes;
             report.warnings = plan.warnings;
+            if matches!(node.state, NodeState::Draining { .. }) {
+                // Nodes may have died since it began: it waits for them.
+                let refusals = plan.refusals.into_iter();
+                let holds_up = refusals.filter(|it| it.code == ErrorCode::DrainRefused);
+                report.refusals = holds_up.map(Into::into).collect();
+            }
         }
         let duties = self.duties.lock();
         if let Some(meter) = duties.drains.get(&node.number) {
