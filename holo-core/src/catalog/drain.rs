@@ -9,8 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::catalog::nodes::{NodeRecord, NodeState};
 use crate::catalog::planner::{Plan, plan_without};
 use crate::catalog::state::CatalogState;
+use crate::catalog::targets::TargetTable;
 use crate::replication::{Class, NodeNumber};
 use crate::{ByteCount, ErrorCode, Failure, UnixMillis};
 
@@ -173,14 +175,22 @@ impl CatalogState {
             [] => "there are no more nodes".to_owned(),
             silent => unanswering(silent),
         };
-        let used: BTreeSet<u8> = self.arrays().map(|array| array.replicas).collect();
-        let copies = used.into_iter().filter(|copies| usize::from(*copies) > left);
-        copies.map(|copies| format!("arrays of {copies} copies will have {left}: {why}")).collect()
+        // Below the copies that must be in sync nothing goes: that is a refusal, or a wait.
+        let goes = self.arrays().filter(|array| usize::from(array.class().min_in_sync) <= left);
+        let copies: BTreeSet<u8> = goes.map(|array| array.replicas).collect();
+        let fewer = copies.into_iter().filter(|copies| usize::from(*copies) > left);
+        fewer.map(|copies| format!("arrays of {copies} copies will have {left}: {why}")).collect()
     }
 
     /// Who could take what `node` holds.
     fn receivers_without(&self, node: NodeNumber) -> Receivers<'_> {
-        let others = self.nodes.values().filter(|it| it.number != node && it.state.may_hold());
+        let holders: BTreeSet<NodeNumber> =
+            self.targets.values().flat_map(TargetTable::all_holders).copied().collect();
+        // Who is cordoned keeps what it has, and where that is nothing it gets nothing.
+        let takes = |it: &&NodeRecord| {
+            it.state.may_hold() && (it.state != NodeState::Cordoned || holders.contains(&it.number))
+        };
+        let others = self.nodes.values().filter(|it| it.number != node).filter(takes);
         let (there, silent): (Vec<_>, Vec<_>) = others.partition(|it| it.up);
         let silent = silent.into_iter().map(|it| it.name.as_str()).collect();
         Receivers { left: there.len(), silent }

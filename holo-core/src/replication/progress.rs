@@ -122,8 +122,8 @@ impl Progress {
 
     /// Begins a new epoch of the same primary. What a member in sync has, it has; a learner that misses an epoch begins from
     /// nothing, so what it had is no more than where to go on.
-    pub(super) fn enter_epoch(&mut self, is_learner: bool, now: Instant) {
-        if is_learner {
+    pub(super) fn enter_epoch(&mut self, learns: bool, now: Instant) {
+        if learns {
             self.received = self.reached();
             self.matched = Seq(0);
             self.based = false;

@@ -78,8 +78,13 @@ async fn watch(
             Err(failure) => return Err(failure),
         };
         blind = 0;
-        let news = report.warnings.iter().filter(|warning| !told.contains(warning));
-        let news: Vec<String> = news.cloned().collect();
+        // Beside a bar nothing else says why it stands still.
+        let waits = match context.output.shows_progress() {
+            true => report.waits(),
+            false => Vec::new(),
+        };
+        let news = report.warnings.iter().cloned().chain(waits);
+        let news: Vec<String> = news.filter(|news| !told.contains(news)).collect();
         tell_warnings(&news, context);
         told.extend(news);
         bar.at(report.groups_done(), report.groups_total, &bar_words(&report));

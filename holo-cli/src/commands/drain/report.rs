@@ -116,6 +116,11 @@ impl Report {
         Err(failure)
     }
 
+    /// Why it does not go on for now.
+    pub(super) fn waits(&self) -> Vec<String> {
+        self.refusals.iter().map(|refusal| format!("it waits: {}", refusal.message)).collect()
+    }
+
     /// Groups that are done.
     pub(crate) fn groups_done(&self) -> u64 {
         self.groups_total.saturating_sub(self.groups_left)
@@ -141,10 +146,7 @@ impl Report {
                 quantity::count(self.primaries_left),
             );
         }
-        let waits = match self.refusals.first() {
-            Some(refusal) => format!("; it waits: {}", refusal.message),
-            None => String::new(),
-        };
+        let waits = self.waits().first().map_or_else(String::new, |wait| format!("; {wait}"));
         format!(
             "{}: {} of {} left, {bytes}{eta} to go{waits}",
             self.node,

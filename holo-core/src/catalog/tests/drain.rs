@@ -129,6 +129,29 @@ fn a_silent_node_receives_nothing_and_the_plan_says_what_that_costs() {
 }
 
 #[test]
+fn a_plan_warns_of_no_loss_that_it_refuses() {
+    let mut lab = Lab::new(3);
+    lab.array("strict", 2, 2);
+    lab.set_up(2, false);
+    let plan = lab.state.drain_plan(number(3), UnixMillis(lab.now), None).unwrap();
+    assert_eq!((plan.refusals.len(), plan.warnings.as_slice()), (1, [].as_slice()));
+}
+
+/// A node that had been cordoned before it held anything counted as a place for what was to move.
+#[test]
+fn a_cordoned_node_that_holds_nothing_receives_nothing() {
+    let mut lab = Lab::bare(3);
+    lab.change(3, NodeChange::Cordon);
+    lab.replan(&[1, 2, 3]);
+    lab.array("loose", 2, 1);
+    let plan = lab.state.drain_plan(number(2), UnixMillis(lab.now), None).unwrap();
+    assert_eq!(plan.warnings, ["arrays of 2 copies will have 1: there are no more nodes"]);
+    lab.array("strict", 2, 2);
+    let plan = lab.state.drain_plan(number(2), UnixMillis(lab.now), None).unwrap();
+    assert_eq!(plan.refusals.len(), 1);
+}
+
+#[test]
 fn a_drain_is_refused_where_those_that_answer_are_too_few_and_the_silent_are_named() {
     let mut lab = Lab::new(3);
     lab.array("strict", 2, 2);

@@ -218,7 +218,10 @@ impl Replica {
         for id in members {
             let progress = lead.progress.entry(id);
             let progress = progress.or_insert_with(|| Progress::unknown(last, ctx.now));
-            progress.enter_epoch(config.learners.contains(&id), ctx.now);
+            // The bug has to get past this, too.
+            let learns =
+                config.learners.contains(&id) && ctx.mutant != Mutant::ProgressSurvivesRemoval;
+            progress.enter_epoch(learns, ctx.now);
         }
         lead.retries.retain(|id, _| !config.in_sync.contains(id));
         lead.proposed.clear();
