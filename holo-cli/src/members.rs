@@ -59,10 +59,20 @@ pub(crate) fn name_of(view: &ClusterView, number: u32) -> String {
 }
 
 /// What names are sorted by, so that n2 comes before n10, in whichever order the nodes joined.
-pub(crate) fn name_order(name: &str) -> (&str, Option<u64>, &str) {
+fn name_order(name: &str) -> (&str, Option<u64>, &str) {
     let digits = name.trim_end_matches(|letter: char| letter.is_ascii_digit()).len();
     let (start, number) = name.split_at(digits);
     (start, number.parse().ok(), name)
+}
+
+/// Puts what has names into the order of [`name_order`].
+pub(crate) fn sort_by_name<T>(rows: &mut [T], name: impl Fn(&T) -> &str) {
+    rows.sort_by(|a, b| name_order(name(a)).cmp(&name_order(name(b))));
+}
+
+/// Whether a failure is that a node said nothing.
+pub(crate) fn is_silence(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Unreachable | ErrorCode::ConnectionLost | ErrorCode::DeadlineExceeded)
 }
 
 /// Copies that each member holds in sync: `(as the primary, otherwise)`, by member index.
@@ -215,7 +225,7 @@ mod tests {
     #[test]
     fn names_come_in_the_order_of_their_numbers() {
         let mut names = ["n10", "n2", "rack", "n1", "n", "n02"];
-        names.sort_by(|a, b| name_order(a).cmp(&name_order(b)));
+        sort_by_name(&mut names, |name| name);
         assert_eq!(names, ["n", "n1", "n02", "n2", "n10", "rack"]);
     }
 

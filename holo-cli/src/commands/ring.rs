@@ -164,7 +164,7 @@ impl Ring {
                 losses: share.losses,
             });
             let mut shares: Vec<Share> = shares.collect();
-            shares.sort_by(|a, b| members::name_order(&a.node).cmp(&members::name_order(&b.node)));
+            members::sort_by_name(&mut shares, |share| &share.node);
             Placement { replicas: table.replicas, in_use: table.in_use, shares }
         };
         Self {

@@ -160,14 +160,14 @@ async fn running<'a>(
     let asked = cluster.status().await;
     let silent: Vec<NodeId> = asked
         .iter()
-        .filter(|status| status.outcome.as_ref().is_err_and(|error| is_silence(error.code())))
+        .filter(|status| {
+            status.outcome.as_ref().is_err_and(|error| members::is_silence(error.code()))
+        })
         .map(|status| status.member.node)
         .collect();
     let missed = missed_by_all(cluster, &silent).await;
     let mut members: Vec<&MemberView> = view.members().iter().collect();
-    members.sort_by(|a, b| {
-        members::name_order(&a.member.name).cmp(&members::name_order(&b.member.name))
-    });
+    members::sort_by_name(&mut members, |it| &it.member.name);
     let (off, running): (Vec<_>, Vec<_>) =
         members.into_iter().partition(|it| missed.contains(&it.member.node));
     for node in off {
@@ -194,10 +194,6 @@ async fn missed_by_all(cluster: &Cluster, silent: &[NodeId]) -> Vec<NodeId> {
         }
         pause(LOOK_INTERVAL).await;
     }
-}
-
-fn is_silence(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::Unreachable | ErrorCode::ConnectionLost | ErrorCode::DeadlineExceeded)
 }
 
 /// Stops the nodes; one that refuses does not keep the others.

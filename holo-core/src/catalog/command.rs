@@ -376,3 +376,15 @@ refusals! {
     /// The whole cluster is about to stop: nothing moves any more.
     Closing = 15, "the cluster is being closed";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_settles_the_proposal_but_that_it_came_too_late() {
+        let open: Vec<ChangeRefusal> =
+            ChangeRefusal::ALL.iter().copied().filter(|refusal| !refusal.is_settled()).collect();
+        assert_eq!(open, [ChangeRefusal::Stale]);
+    }
+}

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::health::check_clock;
 use super::{Control, Phase};
+use crate::home::JOIN_ANEW;
 use crate::links::HAS_LEFT;
 
 /// How long a stranger may stay.
@@ -74,9 +75,7 @@ pub(super) fn former(name: &str, state: NodeState) -> Failure {
         _ => (ErrorCode::Denied, "was put out of the cluster"),
     };
     let message = format!("node {name} {did}: it is no member any more");
-    Failure::new(code, message).help(
-        "to come back, join anew in a new directory and with a new ticket: `holo ticket create`, then `holo join TICKET --dir DIR`",
-    )
+    Failure::new(code, message).help(format!("to come back, {JOIN_ANEW}"))
 }
 
 impl Control {

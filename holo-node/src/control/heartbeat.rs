@@ -118,7 +118,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::NotReady`] where nobody is known to lead, and those of hearing it.
+    /// [`ErrorCode::NoQuorum`] where nobody is known to lead, and those of hearing it.
     pub(crate) fn serve_beat(
         &self,
         from: NodeNumber,
@@ -128,9 +128,7 @@ impl Control {
         if !self.is_leader() {
             check_clock(holo_core::UnixMillis(beat.unix_ms), wall)?;
             let leader = self.leader().filter(|leader| Some(*leader) != self.number());
-            let leader = leader.ok_or_else(|| {
-                Failure::new(ErrorCode::NotReady, "nobody leads the catalog").retry_after_ms(200)
-            })?;
+            let leader = leader.ok_or_else(|| self.no_leader())?;
             return Ok(HeartbeatReply { unix_ms: wall.0, leader: leader.0 });
         }
         self.health.lock().hear(self.clock.now(), wall, from, beat)?;

@@ -402,7 +402,7 @@ impl Control {
         Failure { message, ..self.no_leader() }
     }
 
-    /// That nobody leads the catalog, as far as is known here; nothing was done. The same words for all that needs one.
+    /// That nobody leads the catalog, as far as is known here; nothing was done. The same words for all that need one.
     pub(super) fn no_leader(&self) -> Failure {
         let (why, silent) = self.who_answers();
         // Where it was shut down as a whole, so was the data.
@@ -422,17 +422,19 @@ impl Control {
             .retry_after_ms(500)
     }
 
-    /// How many of the catalog's voters answer, in words, and the names of those that do not where they are missed.
+    /// How many of the catalog's voters answer, in words, and the names of those that do not where they are missed. A node
+    /// without a vote knows only which of them it is linked to.
     pub(super) fn who_answers(&self) -> (String, Vec<String>) {
         let Some(voting) = self.vote_of_now() else {
-            let voters: Vec<String> =
-                self.voters().into_iter().map(|it| self.name_of(it)).collect();
-            let why = format!(
-                "none of its voters ({}) answers node {}",
-                voters.join(", "),
-                self.config.name
-            );
-            return (why, voters);
+            let others = self.voters().into_iter().filter(|it| Some(*it) != self.number());
+            let (linked, unlinked): (Vec<_>, Vec<_>) =
+                others.partition(|it| self.links.link(*it).is_some());
+            let names = |voters: Vec<NodeNumber>| {
+                let mut names: Vec<_> = voters.into_iter().map(|it| self.name_of(it)).collect();
+                names.sort();
+                names
+            };
+            return seen_without_a_vote(&self.config.name, &names(linked), names(unlinked));
         };
         let quorum = voting.catalog.quorum();
         let name = |voter: VoterId| self.name_of(number_of(voter));
@@ -464,6 +466,29 @@ impl Control {
         };
         known.or_else(of_before).unwrap_or_else(|| format!("node {number}"))
     }
+}
+
+/// What a node that does not vote can say of the voters, and the names of those that are missed.
+fn seen_without_a_vote(
+    node: &str,
+    linked: &[String],
+    unlinked: Vec<String>,
+) -> (String, Vec<String>) {
+    let said = |names: &[String], not: &str| match names {
+        [rest @ .., last] if !rest.is_empty() => {
+            format!("{} and {last} are {not}", rest.join(", "))
+        }
+        one => format!("{} is {not}", one.concat()),
+    };
+    let links = match (linked, unlinked.as_slice()) {
+        ([], []) => "it knows no voter".to_owned(),
+        (linked, []) => said(linked, "linked"),
+        ([], unlinked) => said(unlinked, "not linked"),
+        (linked, unlinked) => format!("{}, {}", said(linked, "linked"), said(unlinked, "not")),
+    };
+    let why = format!("node {node} does not vote and hears of no leader: {links}");
+    let is_majority = linked.len() > unlinked.len();
+    (why, if is_majority { Vec::new() } else { unlinked })
 }
 
 pub(super) fn not_a_voter() -> Failure {
@@ -508,6 +533,25 @@ mod tests {
         assert!(proposals.take().is_empty());
         proposals.end(&[proposal(1, 1).group, proposal(2, 1).group]);
         assert_eq!(proposals.take(), [proposal(1, 3)], "what it took the place of is old");
+    }
+
+    /// It said that none of the voters answers, whichever did, and to start all of them again.
+    #[test]
+    fn without_a_vote_only_voters_without_a_link_are_said_to_be_missed() {
+        let names =
+            |names: &str| -> Vec<String> { names.split_whitespace().map(str::to_owned).collect() };
+        let table = [
+            ("n1", "n2 n3", "n1 is linked, n2 and n3 are not", "n2 n3"),
+            ("n1 n2", "n3", "n1 and n2 are linked, n3 is not", ""),
+            ("n1 n2 n3", "", "n1, n2 and n3 are linked", ""),
+            ("", "n1", "n1 is not linked", "n1"),
+            ("", "", "it knows no voter", ""),
+        ];
+        for (linked, unlinked, links, missed) in table {
+            let seen = seen_without_a_vote("n4", &names(linked), names(unlinked));
+            let why = format!("node n4 does not vote and hears of no leader: {links}");
+            assert_eq!(seen, (why, names(missed)));
+        }
     }
 
     #[test]

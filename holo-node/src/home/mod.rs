@@ -38,6 +38,9 @@ pub(crate) use files::make_directory;
 pub(crate) use found::{Founding, new_ticket, sign_issuer};
 pub(crate) use join::{Tries, ask_to_join, prepare_join};
 
+/// What to do with a node that cannot be what it was any more.
+pub(crate) const JOIN_ANEW: &str = "join anew in a new directory and with a new ticket: `holo ticket create`, then `holo join TICKET --dir DIR`";
+
 /// A node's directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
@@ -109,8 +112,7 @@ impl Home {
         let path = self.file("cluster.toml");
         let Some(text) = files::read(&path)? else { return Ok(None) };
         let broken = |why: String| {
-            Failure::new(ErrorCode::Corrupt, format!("{}: {why}", path.display()))
-                .help("let this node join anew, in an empty directory and with a new ticket")
+            Failure::new(ErrorCode::Corrupt, format!("{}: {why}", path.display())).help(JOIN_ANEW)
         };
         let file: ClusterFile =
             toml::from_str(&text).map_err(|source| broken(source.message().to_owned()))?;
@@ -145,7 +147,7 @@ impl Home {
         let broken = || {
             // The content is never part of the message.
             Failure::new(ErrorCode::Corrupt, format!("{} is damaged", path.display()))
-                .help("let this node join anew, in an empty directory and with a new ticket")
+                .help(JOIN_ANEW)
         };
         let file: VoterFile = toml::from_str(&text).ok().ok_or_else(broken)?;
         let key = |text: &str| ClusterId::from_hex(text).ok().map(|key| Zeroizing::new(key.0));

@@ -57,7 +57,7 @@ impl Report {
             groups: receiver.groups,
         });
         let mut receivers: Vec<Receiver> = receivers.collect();
-        receivers.sort_by(|a, b| members::name_order(&a.node).cmp(&members::name_order(&b.node)));
+        members::sort_by_name(&mut receivers, |it| &it.node);
         let refusals = drain.refusals.iter().cloned().map(|body| {
             let failure = Failure::from(body);
             Refusal {

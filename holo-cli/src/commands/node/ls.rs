@@ -16,7 +16,7 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<(), Failure> 
     let view = cluster.view();
     let rows = view.members().iter().zip(members::copies(&view));
     let mut rows: Vec<Row> = rows.map(|(view, copies)| Row::new(view, copies)).collect();
-    rows.sort_by(|a, b| members::name_order(&a.name).cmp(&members::name_order(&b.name)));
+    members::sort_by_name(&mut rows, |row| &row.name);
     if context.output.is_json() {
         context.output.json_rows("nodes", &rows);
         return Ok(());

@@ -1,7 +1,7 @@
 //! `holo ring accept-loss`.
 
+use holo_core::Failure;
 use holo_core::wire::LossReport;
-use holo_core::{ErrorCode, Failure};
 use serde::Serialize;
 
 use super::Context;
@@ -53,11 +53,8 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     if plan.groups == 0 {
-        let failure = Failure::new(ErrorCode::Conflict, loss.in_words());
-        return Err(failure.help(match loss.groups_awaited {
-            0 => "there is nothing to give up; `holo status` shows how many copies there are",
-            _ => "start these nodes again; if one never comes back, `holo node evict NODE --accept-loss` gives up what only it has",
-        }));
+        // It refuses, and says why. What was lost meanwhile is not what this plan stands for: it refuses that, too.
+        return cluster.accept_loss(&plan).await.map(drop).map_err(Failure::from);
     }
     let question = format!(
         "Give up parts of {}, {} in all? They will read as zeros.",

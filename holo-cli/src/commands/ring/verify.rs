@@ -116,14 +116,20 @@ fn verdict(found: &Verification) -> Result<(), Failure> {
     }
     let groups = quantity::counted(found.open.len() as u64, "group");
     let gaps = Gap::all(&found.open);
-    let mut silent = gaps.iter().filter_map(|gap| Some((gap, gap.failure.as_ref()?))).peekable();
-    let Some((_, first)) = silent.peek().copied() else {
+    let failed: Vec<_> = gaps.iter().filter_map(|gap| Some((gap, gap.failure.as_ref()?))).collect();
+    let Some((_, first)) = failed.first() else {
         let message = format!("{groups} could not be compared: writes or moves are under way");
         return Err(Failure::new(ErrorCode::NotReady, message)
             .help("try again when there is less to do, or with a longer --timeout"));
     };
-    let code = first.code;
-    let names: Vec<&str> = silent.map(|(gap, _)| gap.node.as_str()).collect();
+    let silent: Vec<_> =
+        failed.iter().filter(|(_, failure)| members::is_silence(failure.code)).collect();
+    // Starting it again is no help for a node that answers: it says itself what is.
+    let Some(code) = silent.first().map(|(_, failure)| failure.code) else {
+        let message = format!("{groups} could not be compared: {}", first.message);
+        return Err(Failure { message, ..(*first).clone() });
+    };
+    let names: Vec<&str> = silent.iter().map(|(gap, _)| gap.node.as_str()).collect();
     let them = if names.len() == 1 { "it" } else { "them" };
     let message = format!("{groups} could not be compared without {}", names.join(", "));
     Err(Failure::new(code, message).help(format!(
@@ -160,7 +166,7 @@ impl Gap {
             }
         }
         let mut gaps: Vec<Self> = gaps.into_values().collect();
-        gaps.sort_by(|a, b| members::name_order(&a.node).cmp(&members::name_order(&b.node)));
+        members::sort_by_name(&mut gaps, |gap| &gap.node);
         gaps
     }
 
@@ -319,5 +325,23 @@ mod tests {
         let refused = verdict(&found).unwrap_err();
         assert_eq!(refused.code, ErrorCode::Unreachable);
         assert_eq!(refused.message, "202 groups could not be compared without n1, n2");
+    }
+
+    /// Whatever the failure was, it was told to start the node again.
+    #[test]
+    fn a_node_that_answers_says_itself_why_it_could_not_compare() {
+        let mut found = Verification::default();
+        found.open.push(group(1, [1, 1]));
+        let busy = Failure::new(ErrorCode::Overloaded, "n1 has too much to do").help("wait");
+        found.open[0].copies[0].said = Err(busy);
+        let refused = verdict(&found).unwrap_err();
+        assert_eq!((refused.code, refused.help.as_deref()), (ErrorCode::Overloaded, Some("wait")));
+        assert_eq!(refused.message, "1 group could not be compared: n1 has too much to do");
+        found.open.push(group(2, [1, 1]));
+        found.open[1].copies[1].said = Err(Failure::new(ErrorCode::ConnectionLost, "n2 is silent"));
+        let refused = verdict(&found).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::ConnectionLost);
+        assert_eq!(refused.message, "2 groups could not be compared without n2");
+        assert!(refused.help.unwrap().starts_with("start it again"));
     }
 }

@@ -35,9 +35,9 @@ pub(super) async fn until_ended(nodes: &[&MemberView], context: &Context) {
     }
 }
 
+/// Never ends where the address cannot be asked: that is not seen to be free.
 async fn until_port_is_free(address: &str) {
-    // What cannot be asked has no end that is seen.
-    let Some(socket) = connected(address).await else { return };
+    let Some(socket) = connected(address).await else { return std::future::pending().await };
     let mut byte = [0];
     loop {
         let told = async {
@@ -85,5 +85,12 @@ mod tests {
         drop(taken);
         waiting.await;
         assert!(connected(&address).await.is_some(), "the address is one");
+    }
+
+    /// Its process was said to have ended, by a command that had not looked.
+    #[tokio::test]
+    async fn a_port_that_cannot_be_asked_is_not_seen_to_be_free() {
+        let waiting = until_port_is_free("no address");
+        assert!(tokio::time::timeout(LOOK_INTERVAL, waiting).await.is_err());
     }
 }

@@ -147,7 +147,7 @@ impl Snapshot {
             .filter(|status| !may_be_off(status))
             .map(|status| status.member.name.as_str())
             .collect();
-        silent.sort_by(|a, b| members::name_order(a).cmp(&members::name_order(b)));
+        members::sort_by_name(&mut silent, |name| name);
         let unanswered = format!(
             "{} of {} nodes did not answer: {}",
             silent.len(),
@@ -201,9 +201,7 @@ impl Report {
             Node::new(member, copies, status, planned)
         });
         let mut nodes: Vec<Node> = nodes.collect();
-        nodes.sort_by(|a, b| {
-            members::name_order(&a.row.name).cmp(&members::name_order(&b.row.name))
-        });
+        members::sort_by_name(&mut nodes, |node| &node.row.name);
         Self {
             cluster: view.cluster_name().to_owned(),
             partitions: view.partitions(),
@@ -314,7 +312,7 @@ impl Voter {
             answers: said.voters_answering.contains(voter),
         });
         let mut voters: Vec<Self> = voters.collect();
-        voters.sort_by(|a, b| members::name_order(&a.name).cmp(&members::name_order(&b.name)));
+        members::sort_by_name(&mut voters, |voter| &voter.name);
         voters
     }
 }

@@ -4,7 +4,7 @@ use holo_core::PartitionId;
 use holo_core::replication::Class;
 
 use super::Snapshot;
-use crate::members::name_order;
+use crate::members::sort_by_name;
 use crate::picture::{Member, Ring};
 
 /// The picture of who holds the groups of `class`; without one, of the class with the most copies.
@@ -14,7 +14,7 @@ pub(crate) fn ring_of(snapshot: &Snapshot, class: Option<Class>) -> Ring {
     let holders = |index| class.map_or(&[][..], |class| view.holders(class, PartitionId(index)));
     let all: Vec<&[u16]> = (0..view.partitions()).map(holders).collect();
     let mut in_order: Vec<_> = view.members().iter().enumerate().collect();
-    in_order.sort_by(|(_, a), (_, b)| name_order(&a.member.name).cmp(&name_order(&b.member.name)));
+    sort_by_name(&mut in_order, |(_, it)| &it.member.name);
     let place = |owner: usize| in_order.iter().position(|(index, _)| *index == owner);
     let owners = all.iter().map(|holders| place(usize::from(*holders.first()?)));
     let members = in_order.iter().map(|&(index, member)| {

@@ -58,8 +58,8 @@ fn nothing_lost(report: &LossReport) -> Failure {
             .help("there is nothing to give up; `holo status` shows how many copies there are");
     }
     let (groups, nodes) = (report.groups_awaited, report.waits_for.join(", "));
-    let message =
-        format!("nothing is lost for good: {groups} groups wait for {nodes}, which may come back");
+    let groups = if groups == 1 { "1 group".to_owned() } else { format!("{groups} groups") };
+    let message = format!("nothing is lost for good: {groups} may come back with {nodes}");
     Failure::new(ErrorCode::Conflict, message).help(
         "start these nodes again; if one never comes back, `holo node evict NODE --accept-loss` gives up what only it has",
     )
