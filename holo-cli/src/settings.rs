@@ -114,6 +114,7 @@ impl Settings {
                 "`holo init` and `holo dev` print the two `export` lines to use theirs; or give --cluster HOST:PORT",
             ));
         }
+        self.addresses.iter().try_for_each(|address| check_place(address))?;
         let Some(identity) = &self.identity else {
             return Err(Failure::new(
                 ErrorCode::ConfigInvalid,
@@ -204,6 +205,17 @@ fn parse_file(text: &str) -> Result<File, Failure> {
     table.try_into().map_err(|source: toml::de::Error| invalid(source.to_string()))
 }
 
+/// Refuses what cannot be the address of a node, whatever answers.
+fn check_place(address: &str) -> Result<(), Failure> {
+    let parts = address.rsplit_once(':');
+    if parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        return Ok(());
+    }
+    let message = format!("{address:?} is no address of a node");
+    Err(Failure::new(ErrorCode::ConfigInvalid, message)
+        .help("--cluster and HOLO_CLUSTER take HOST:PORT, several of them with commas between"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,5 +258,15 @@ mod tests {
         let refused = parse_file("fish = 1").unwrap_err();
         assert_eq!(refused.help.as_deref(), Some("the keys are cluster, identity, timeout"));
         assert_eq!(parse_file("timeout = 5").unwrap_err().code, ErrorCode::ConfigInvalid);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_before_anybody_is_asked() {
+        for good in ["127.0.0.1:7400", "lab1:7400", "[::1]:7400"] {
+            check_place(good).unwrap();
+        }
+        for bad in ["foo", "127.0.0.1", ":7400", "lab1:", "lab1:port", "lab1:70000", ""] {
+            assert_eq!(check_place(bad).unwrap_err().code, ErrorCode::ConfigInvalid, "{bad}");
+        }
     }
 }

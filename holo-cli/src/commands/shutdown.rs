@@ -171,7 +171,8 @@ async fn running<'a>(
     let (off, running): (Vec<_>, Vec<_>) =
         members.into_iter().partition(|it| missed.contains(&it.member.node));
     for node in off {
-        context.output.note(&format!("{} is off already", node.member.name));
+        let name = &node.member.name;
+        context.output.note(&format!("{name} is off already: what only it held is not there"));
     }
     running
 }

@@ -348,13 +348,13 @@ pub struct ClusterReport {
     /// The nodes.
     #[prost(message, repeated, tag = "7")]
     pub nodes: Vec<NodeReport>,
-    /// How many groups there are.
+    /// How many groups there are of classes that some array has; the counts below are of these.
     #[prost(uint64, tag = "8")]
     pub groups: u64,
     /// Groups with fewer copies in sync than they want.
     #[prost(uint64, tag = "9")]
     pub groups_degraded: u64,
-    /// Groups with one copy left that want more.
+    /// Groups with one copy left, on a node that answers, that want more.
     #[prost(uint64, tag = "10")]
     pub groups_single: u64,
     /// Groups whose data is lost.
@@ -375,6 +375,9 @@ pub struct ClusterReport {
     /// Nodes being emptied.
     #[prost(message, repeated, tag = "16")]
     pub drains: Vec<DrainReport>,
+    /// Groups whose copies in sync are all on nodes that do not answer.
+    #[prost(uint64, tag = "17")]
+    pub groups_silent: u64,
 }
 
 /// One node, as the leader of the catalog knows it.

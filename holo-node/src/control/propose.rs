@@ -408,7 +408,7 @@ impl Control {
         // Where it was shut down as a whole, so was the data.
         let meanwhile = match self.copy.read(|state| state.close().is_some()) {
             true => "",
-            false => "; data goes on meanwhile",
+            false => "; data whose primaries answer is served meanwhile",
         };
         let help = match silent.as_slice() {
             [] => "try again in a moment: they are about to elect a leader".to_owned(),

@@ -205,10 +205,14 @@ fn not_let_in(failure: Failure, address: &str) -> Failure {
         ),
         _ => failure,
     };
-    // The link has named the address already.
-    let place = match failure.message.starts_with(address) {
+    joining(failure, address)
+}
+
+/// Says where, unless the link has named the address already.
+fn joining(failure: Failure, places: &str) -> Failure {
+    let place = match failure.message.starts_with(places) {
         true => "joining".to_owned(),
-        false => format!("joining at {address}"),
+        false => format!("joining at {places}"),
     };
     failure.context(place)
 }
@@ -317,7 +321,7 @@ impl Tries {
                 .help("join again with the same ticket and the same directory");
         }
         match self.last {
-            Some(failure) => failure.context(format!("joining at {places}")),
+            Some(failure) => joining(failure, &places),
             None => Failure::new(
                 ErrorCode::Unreachable,
                 format!("no member let the node in within {deadline:?}; asked at {places}"),

@@ -162,3 +162,22 @@ async fn a_node_that_is_drained_while_others_write_can_be_stopped_and_nobody_mis
     let report = harness.report().await;
     assert_eq!((report.groups_degraded, report.groups_lost), (0, 0), "{report:?}");
 }
+
+#[tokio::test]
+async fn a_report_names_data_whose_holders_are_silent_and_counts_none_of_removed_arrays() {
+    let mut harness = Harness::start_with(3, &options()).await;
+    let cluster = harness.client().await;
+    let array = cluster.array("t/a").shape([60_000]).shard_elems(1_000).replicas(1);
+    array.create::<i64>().await.unwrap();
+    let report = whole(&cluster).await;
+    assert_eq!(report.groups_silent, 0, "{report:?}");
+    harness.kill(2);
+    let silent = |report: ClusterReport| (report.groups_silent > 0).then_some(report);
+    let report =
+        until("its groups are missed", async || silent(cluster.report().await.ok()?)).await;
+    assert_eq!((report.groups_single, report.groups_lost), (0, 0), "{report:?}");
+    assert_eq!(report.groups_degraded, report.groups_silent);
+    cluster.remove("t/a").await.unwrap();
+    let report = cluster.report().await.unwrap();
+    assert_eq!((report.groups, report.groups_degraded, report.arrays), (0, 0, 0), "{report:?}");
+}

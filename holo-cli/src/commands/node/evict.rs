@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         if context.output.is_json() {
             context.output.json(&plan);
         } else {
-            context.output.data(&plan.in_words());
+            context.output.data(&plan.in_words(args.accept_loss));
         }
         return Ok(());
     }
@@ -98,15 +98,17 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
 }
 
 impl Plan {
-    fn in_words(&self) -> String {
+    fn in_words(&self, accept_loss: bool) -> String {
         let copies = format!("{} holds {}", self.node, self.held());
         if let Some(stays) = self.stays {
             return format!("{copies}; it cannot be put out: {stays}");
         }
         match self.last_copies.as_slice() {
             [] if self.primaries + self.backups == 0 => copies,
-            [] => format!(
-                "{copies}; all of them have copies elsewhere, and are copied again from there"
+            [] => format!("{copies}; all of them have copies elsewhere"),
+            arrays if accept_loss => format!(
+                "{copies}; parts of {} are lost with it and read as zeros afterwards",
+                members::listed(arrays)
             ),
             arrays => format!(
                 "{copies}; it has the last copy of parts of {}: only --accept-loss would put it out",

@@ -68,6 +68,7 @@ struct Groups {
     total: u64,
     degraded: u64,
     single: u64,
+    silent: u64,
     lost: u64,
     repairs: u64,
     arrays: u64,
@@ -323,6 +324,7 @@ impl From<&ClusterReport> for Groups {
             total: said.groups,
             degraded: said.groups_degraded,
             single: said.groups_single,
+            silent: said.groups_silent,
             lost: said.groups_lost,
             repairs: said.repairs,
             arrays: said.arrays,
@@ -348,7 +350,19 @@ impl Groups {
                 0 => String::new(),
                 single => format!(", {} of them with a single copy", quantity::count(single)),
             };
-            parts.push(format!("{} with too few copies{single}", quantity::count(self.degraded)));
+            let silent = match self.silent {
+                0 => String::new(),
+                silent => {
+                    format!(
+                        ", {} of them with none on a node that answers",
+                        quantity::count(silent)
+                    )
+                }
+            };
+            parts.push(format!(
+                "{} with too few copies{single}{silent}",
+                quantity::count(self.degraded)
+            ));
         }
         if self.repairs > 0 {
             parts.push(format!("{} being made", quantity::copies(self.repairs)));

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use holo_catalog::ControlLog;
 use holo_core::catalog::{CatalogState, NodeRecord, NodeState};
-use holo_core::replication::{ConfigRole, GroupConfig, NodeNumber};
+use holo_core::replication::{Class, ConfigRole, GroupConfig, NodeNumber};
 use holo_core::wire::{ClusterReport, MemberEntry, NodeReport};
-use holo_core::{ErrorCode, Failure, PublicKey, action};
+use holo_core::{ArrayDescriptor, ErrorCode, Failure, PublicKey, action};
 
 use super::{CLUSTER, Control, find_node};
 use crate::control::closing::close_report;
@@ -193,8 +193,10 @@ fn close_notes(state: &CatalogState, health: &Health, notes: &mut Vec<String>) {
     }
 }
 
+/// Counts the groups of classes that some array has: those of removed arrays stay, and hold nothing.
 fn count_groups(state: &CatalogState, report: &mut ClusterReport) {
-    for config in state.groups() {
+    let used: BTreeSet<Class> = state.arrays().map(ArrayDescriptor::class).collect();
+    for config in state.groups().filter(|config| used.contains(&config.group.class)) {
         report.groups += 1;
         report.repairs += config.learners.len() as u64;
         if config.lost {
@@ -204,8 +206,10 @@ fn count_groups(state: &CatalogState, report: &mut ClusterReport) {
         let in_sync = in_sync_up(state, config);
         if in_sync < usize::from(config.group.class.replicas) {
             report.groups_degraded += 1;
-            if in_sync <= 1 {
-                report.groups_single += 1;
+            match in_sync {
+                0 => report.groups_silent += 1,
+                1 => report.groups_single += 1,
+                _ => {}
             }
         }
     }
