@@ -135,11 +135,32 @@ impl Plan {
             _ => "`holo status` shows how its copies are made again on the others".to_owned(),
         };
         match self.last_copies.as_slice() {
-            [] if accept_loss => format!("nothing was lost with it: {copies}"),
-            [] => copies,
+            // Whatever it seemed to be the last to have: without leave the catalog lets nothing go.
+            _ if !accept_loss => copies,
+            [] => format!("nothing was lost with it: {copies}"),
             lost => {
                 format!("parts of {} are lost and read as zeros; {copies}", members::listed(lost))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_given_up_is_said_to_be_lost() {
+        let plan = |last_copies: &[&str]| Plan {
+            node: "n3".to_owned(),
+            primaries: 2,
+            backups: 1,
+            last_copies: last_copies.iter().map(|&name| name.to_owned()).collect(),
+            stays: None,
+        };
+        assert!(plan(&["demo/a"]).afterwards(true).contains("demo/a are lost"));
+        // The view was old: somebody else has a copy by now, or the catalog would have refused.
+        assert!(!plan(&["demo/a"]).afterwards(false).contains("lost"));
+        assert!(plan(&[]).afterwards(true).contains("nothing was lost"));
     }
 }

@@ -130,7 +130,7 @@ impl Control {
         if living.len() > 1 && spare == 0 {
             let voters = voters.len();
             notes.push(format!(
-                "the catalog has {voters} voter{} and {left} answer{}: it survives the loss of none; {}",
+                "the catalog has {voters} voter{}, of which {left} answer{}: it survives the loss of none; {}",
                 if voters == 1 { "" } else { "s" },
                 if left == 1 { "s" } else { "" },
                 if living.iter().filter(|node| node.state.may_hold()).count() < 3 {
