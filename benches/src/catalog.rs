@@ -261,6 +261,7 @@ impl Scale {
             agent: "holo 0.1.0".to_owned(),
             address: String::new(),
             after: None,
+            keeps: false,
         };
         self.perform(Authority::Node(node), Operation::Register(start))
     }

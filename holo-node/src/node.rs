@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::{OptionFuture, join};
+use holo_core::catalog::CloseStage;
 use holo_core::replication::ReplicaId;
 use holo_core::wire::NodeLoad;
 use holo_core::{ErrorCode, Failure, NodeId, Role};
@@ -35,9 +36,6 @@ const GPU_WATCHDOG: Duration = Duration::from_secs(60);
 /// How long a node that starts waits for the end of the process that ran it before, and how often it looks.
 const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(20);
 const PREDECESSOR_LOOK: Duration = Duration::from_millis(50);
-
-/// How long a node that stops writes down what its next life need not copy.
-const LEAVE_BEHIND_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often idle memory is looked at.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
@@ -167,36 +165,34 @@ impl Node {
         self.leave_behind().await;
     }
 
-    /// Writes what this node held down for its next life. Its peers know that it is gone: nobody waits for it. Dropping
-    /// this ends it with the page that is being written.
+    /// Writes what this node held down for its next life: it may be all that is left, when others stop as well. Its peers
+    /// know that it is gone: nobody waits for it. Dropping this ends it with the page that is being written.
     async fn leave_behind(&self) {
-        if self.service.control.is_over() {
+        let control = &self.service.control;
+        let Some(data) = self.service.data.get() else { return };
+        let me = data.me();
+        // After a close of the cluster everything is on disk already.
+        if control.is_over() || control.close_stage(me) == CloseStage::Stop {
             return;
         }
-        let Some(data) = self.service.data.get() else { return };
         let Some(kept) = data.kept().cloned() else { return };
         let groups = data.leave_behind();
         if groups.is_empty() {
             return;
         }
-        let (all, clock) = (groups.len(), self.service.clock.clone());
-        let until = clock.now().after(LEAVE_BEHIND_WITHIN);
+        let all = groups.len();
+        tracing::info!(groups = all, "writes down what it held for when it starts again");
         let wanted = Arc::new(());
         let still_wanted = Arc::downgrade(&wanted);
-        let goes_on = move || still_wanted.strong_count() > 0 && clock.now() < until;
-        let written = blocking(move || kept.write(groups, goes_on)).await;
+        let goes_on = move || still_wanted.strong_count() > 0;
+        let written = blocking(move || kept.write(me.incarnation, groups, goes_on)).await;
         drop(wanted);
         match written {
             Ok((count, bytes)) => {
-                tracing::info!(
-                    groups = count,
-                    of = all,
-                    bytes,
-                    "kept for when this node starts again"
-                );
+                tracing::info!(groups = count, of = all, bytes, "kept for its next start");
             }
             Err(failure) => {
-                tracing::warn!(code = %failure.code, message = %failure.message, "what this node held is not kept; all of it is copied when it starts again");
+                tracing::error!(code = %failure.code, message = %failure.message, "not all that this node held is written down: what nobody else has is lost");
             }
         }
     }
@@ -241,8 +237,11 @@ async fn begin_data(service: Arc<NodeService>, memory_bytes: u64, background: Ha
             let Some(data) = service.data.get().cloned() else { return };
             let control = Arc::clone(&service.control);
             drop(service);
-            let expiring = data.kept().cloned().map(hold::Kept::expire);
-            join(hold::keep(control, data, me), OptionFuture::from(expiring)).await;
+            let resuming = data
+                .kept()
+                .cloned()
+                .map(|kept| hold::resume(Arc::clone(&control), Arc::clone(&data), kept, me));
+            join(hold::keep(control, data, me), OptionFuture::from(resuming)).await;
         }
         Ok(None) => {}
         Err(failure) => service.control.end(Phase::Over(failure)),

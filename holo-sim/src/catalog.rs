@@ -116,7 +116,7 @@ impl Catalog {
             founding::bootstrap(&env.scenario.zones[..nodes], bits),
         );
         for node in 0..env.scenario.members {
-            catalog.must(env, Authority::Node(node_number(node)), registration(node, 1));
+            catalog.must(env, Authority::Node(node_number(node)), registration(node, 1, false));
         }
         catalog.plan(env);
         for (at, class) in env.scenario.classes.clone().into_iter().enumerate() {
@@ -193,7 +193,13 @@ impl Catalog {
             return;
         }
         match message {
-            ToCatalog::Register { node, boot } => self.register(env, node, boot),
+            ToCatalog::Register { node, boot, keeps } => {
+                self.register(env, node, (boot, keeps));
+            }
+            ToCatalog::Resume { by, found } => {
+                let resume = Operation::Resume { reporter: by, found: vec![found] };
+                self.tell_refusal(env, by, resume);
+            }
             ToCatalog::Propose(proposal) => self.propose(env, &proposal),
             ToCatalog::Poll { replica, known } => {
                 let node = node_index(replica);
@@ -292,9 +298,9 @@ impl Catalog {
         }
     }
 
-    fn register(&mut self, env: &mut Env, node: usize, boot: u64) {
+    fn register(&mut self, env: &mut Env, node: usize, (boot, keeps): (u64, bool)) {
         let by = Authority::Node(node_number(node));
-        let answer = self.perform(env, by, registration(node, boot));
+        let answer = self.perform(env, by, registration(node, boot, keeps));
         if let (Answer::Registered { .. }, Some(replica)) = (answer, self.current(node)) {
             self.heard[node] = env.now;
             self.reply(env, node, FromCatalog::Registered { boot, replica });
@@ -408,6 +414,9 @@ impl Catalog {
         env.say(|| format!("catalog: group {group} {}", brief::Config(&config)));
         env.touch(group);
         env.leaders[group] = node_index(config.primary);
+        if config.lost && !last.lost {
+            env.given_up.push((group, last.in_sync.clone()));
+        }
         if last.lost && !config.lost {
             env.watch.begin_again(group, config.epoch);
             env.reopened.push(group);
@@ -546,7 +555,7 @@ fn claim(env: &Env, config: GroupConfig) -> ConfigClaim {
     ConfigClaim { config: Arc::new(config), proof }
 }
 
-fn registration(node: usize, boot: u64) -> Operation {
+fn registration(node: usize, boot: u64, keeps: bool) -> Operation {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&boot.to_le_bytes());
     Operation::Register(Registration {
@@ -555,5 +564,6 @@ fn registration(node: usize, boot: u64) -> Operation {
         agent: String::new(),
         address: String::new(),
         after: None,
+        keeps,
     })
 }

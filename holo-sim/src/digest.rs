@@ -24,6 +24,8 @@ pub(crate) fn of_event(event: &Event) -> u64 {
         Event::Room { node } => 0x800 + *node as u64,
         Event::Heal => 0x900,
         Event::Close => 0xC00,
+        Event::Reboot => 0xD00,
+        Event::Stop { node, .. } => 0xE00 + *node as u64,
         Event::Crash { node } => 0xB00 + *node as u64,
         Event::Look => 0xA00,
     }
@@ -71,6 +73,9 @@ fn of_packet(packet: &Packet) -> u64 {
             ToCatalog::Poll { known, .. } => mix(*known as u64 ^ 11),
             ToCatalog::Hold { held, .. } => mix(held.epoch.0 << 32 ^ held.seq.0 ^ 15),
             ToCatalog::Reopen { held, .. } => mix(held.at.0 << 32 ^ held.seq.0 ^ 16),
+            ToCatalog::Resume { found, .. } => {
+                mix(found.past.at.0 << 32 ^ u64::from(found.is_whole) ^ 20)
+            }
         },
         Packet::FromCatalog(message) => match message {
             FromCatalog::Registered { boot, .. } => mix(boot ^ 12),

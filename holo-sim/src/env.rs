@@ -60,6 +60,8 @@ pub(crate) struct Env {
     pub(crate) held: Vec<HeldGroup>,
     /// Groups that have just started again from disk.
     pub(crate) reopened: Vec<usize>,
+    /// Groups that the catalog has just called lost, with who was in sync.
+    pub(crate) given_up: Vec<(usize, Vec<ReplicaId>)>,
 }
 
 /// A group that the catalog takes to be on disk.

@@ -6,7 +6,8 @@ use crate::env::{node_index, node_number};
 use crate::forger;
 use crate::network::{End, MILLISECOND, NODES_MAX};
 use crate::packet::Event;
-use crate::scenario::{Deaf, Fault, Flavor, Hears};
+use crate::queue::Time;
+use crate::scenario::{Deaf, Fault, Flavor, Hears, Reboot};
 use crate::world::{Buried, Forever, World};
 
 /// Nodes that may be down at once.
@@ -70,15 +71,17 @@ impl World {
         if !self.nodes[node].is_running() || down >= DOWN_MAX.min(self.joined - 1) {
             return;
         }
-        if !fatal && self.holds_a_last_copy(node) {
+        let stops = self.stops.chance(self.env.scenario.stops_per_mille);
+        let in_time = if self.stops.chance(150) { 600 } else { 1000 };
+        if !fatal && !(stops && in_time == 1000) && self.holds_a_last_copy(node) {
             return;
         }
         let faults = &self.env.scenario.faults;
         let ((low, high), forever) = (faults.away, faults.forever_per_mille);
         let forever = self.rng.chance(forever);
-        let stops = self.stops.chance(self.env.scenario.stops_per_mille);
         if stops {
-            self.nodes[node].keep_pages(&self.env);
+            let draws = &mut self.stops;
+            self.nodes[node].leave(&mut self.env, || draws.chance(in_time));
         }
         let how = if stops { "stops" } else { "crashes" };
         let until = if forever { " for good" } else { "" };
@@ -86,9 +89,56 @@ impl World {
         self.end(node);
         self.down[node] = Some(Forever(forever));
         if !forever {
-            let at = self.env.now + self.rng.between(low, high.max(low));
-            self.env.queue.push(at, Event::Start { node });
+            let mut away = self.rng.between(low, high.max(low));
+            // Whoever starts again before its promises have passed has to remember that it gave some.
+            if stops && self.stops.chance(500) {
+                away = away.min(self.stops.between(1, 60) * MILLISECOND);
+            }
+            self.env.queue.push(self.env.now + away, Event::Start { node });
         }
+    }
+
+    /// All machines are told to stop within a moment, as when a rack is rebooted; one of them may not come back.
+    pub(crate) fn reboot(&mut self) {
+        let Some(Reboot { gone, away: (low, high), .. }) = self.env.scenario.reboot else { return };
+        self.env.say(|| "all machines stop".to_owned());
+        for node in 0..self.joined {
+            let at = self.env.now + self.stops.below(60 * MILLISECOND);
+            let away = (gone != Some(node)).then(|| self.stops.between(low, high));
+            self.env.queue.push(at, Event::Stop { node, away });
+        }
+    }
+
+    /// A process is told to stop, with time for all that it has to write down.
+    pub(crate) fn stop(&mut self, node: usize, away: Option<Time>) {
+        if !self.nodes[node].is_running() || self.env.healed {
+            return;
+        }
+        self.env.say(|| format!("node {} stops", node + 1));
+        self.nodes[node].leave(&mut self.env, || true);
+        self.end(node);
+        self.down[node] = Some(Forever(away.is_none()));
+        if let Some(away) = away {
+            self.env.queue.push(self.env.now + away, Event::Start { node });
+        }
+    }
+
+    /// The catalog loses sight of a primary that goes on, and a backup of it is told to stop and is back at once: before
+    /// its promises have passed, by which the primary reads.
+    fn tempt_heir(&mut self) {
+        let group = self.stops.index(self.catalog.groups());
+        let config = self.catalog.config(group).clone();
+        let mut backups = config.in_sync.iter().filter(|member| **member != config.primary);
+        let (Some(backup), false) = (backups.next(), config.lost) else { return };
+        let (primary, heir) = (node_index(config.primary), node_index(*backup));
+        self.env.network.mend();
+        self.env.network.cut_both(End::Node(primary), End::Catalog);
+        let unseen =
+            self.env.scenario.catalog.down_after + self.stops.between(100, 400) * MILLISECOND;
+        let away = Some(self.stops.between(1, 20) * MILLISECOND);
+        self.env.queue.push(self.env.now + unseen, Event::Stop { node: heir, away });
+        self.env
+            .say(|| format!("node {} will stop, node {} is out of sight", heir + 1, primary + 1));
     }
 
     /// At times a handover goes wrong: the new primary dies at once, and the old one has not heard of its time.
@@ -186,6 +236,9 @@ impl World {
     }
 
     fn cut_catalog(&mut self) {
+        if self.env.scenario.stops_per_mille > 0 && self.stops.chance(400) {
+            return self.tempt_heir();
+        }
         let all = self.rng.chance(400);
         for node in 0..self.joined {
             if all || self.rng.chance(500) {

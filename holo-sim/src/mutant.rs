@@ -24,11 +24,13 @@ pub enum Plant {
     SessionsOutliveClose,
     /// A driver's: the pages that an earlier life kept are taken for those of the snapshot.
     TrustKeptPages,
+    /// A driver's: what any earlier life left counts as what the one that is in sync left.
+    ResumeFromAnyLife,
 }
 
 impl Plant {
     /// The bugs outside the machine, with what is wrong.
-    const SURROUNDINGS: [(Self, &str); 7] = [
+    const SURROUNDINGS: [(Self, &str); 8] = [
         (Self::ReadWithoutSecondLook, "driver looks at the read gate only before the copy"),
         (Self::HoldBeforeSync, "a close counts on a file that is not synced"),
         (Self::ReuseOlderHold, "a close counts on what was written for an earlier one"),
@@ -36,6 +38,7 @@ impl Plant {
         (Self::WriteWhileReopening, "writes taken before a reopened group has its copies"),
         (Self::SessionsOutliveClose, "sessions go on after a close"),
         (Self::TrustKeptPages, "pages of an earlier life are taken without comparing them"),
+        (Self::ResumeFromAnyLife, "a group goes on from what a life left that is not in sync"),
     ];
 
     /// Every planted bug.

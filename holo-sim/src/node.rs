@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holo_core::replication::{Host, Input, ReplicaId};
+use holo_core::replication::{Host, Incarnation, Input, ReplicaId};
 
 use crate::catalog::News;
 use crate::clock::NodeClock;
@@ -59,18 +59,29 @@ impl Node {
         }
     }
 
-    /// Its process is told to stop: before it ends it writes down the pages that it has.
-    pub(crate) fn keep_pages(&mut self, env: &Env) {
-        let State::Living(life) = &self.state else { return };
+    /// Its process is told to stop: before it ends it writes down what it has of the groups, of which `is_written` says
+    /// that there is time for them.
+    pub(crate) fn leave(&mut self, env: &mut Env, mut is_written: impl FnMut() -> bool) {
+        let State::Living(life) = &mut self.state else { return };
         let mut kept = self.kept.as_ref().clone();
-        kept.resize(env.groups.len(), None);
-        for (group, slot) in kept.iter_mut().enumerate() {
-            let place = life.host().place_for_testing_only(env.groups[group]);
-            if place.is_some_and(|(has_base, ..)| has_base) {
-                *slot = Some(life.store(group).values.clone());
+        kept.resize(env.groups.len(), Vec::new());
+        for (group, left, is_member) in life.come_to_rest(env) {
+            if !is_written() {
+                continue;
             }
+            // What earlier lives left may still be what the group goes on from where this one was no member.
+            if is_member {
+                kept[group].clear();
+            }
+            kept[group].push(left);
         }
         self.kept = Arc::new(kept);
+    }
+
+    /// Whether its disk has what a life left of a group, as it was.
+    pub(crate) fn has_left(&self, group: usize, life: Incarnation) -> bool {
+        let left = self.kept.get(group).into_iter().flatten();
+        left.filter(|left| left.life == life).any(|left| left.is_readable)
     }
 
     /// The replica that it is now.
@@ -97,6 +108,9 @@ impl Node {
     /// Damages its files with a chance of so many of 1000.
     pub(crate) fn rot(&mut self, rng: &mut Rng, per_mille: u32) {
         self.disk.rot(rng, per_mille);
+        for left in Arc::make_mut(&mut self.kept).iter_mut().flatten() {
+            left.is_readable &= !rng.chance(per_mille);
+        }
     }
 
     /// Whether a process runs.
@@ -144,7 +158,10 @@ impl Node {
     pub(crate) fn poll(&self, env: &mut Env) {
         let question = match &self.state {
             State::Off => return,
-            State::Starting => ToCatalog::Register { node: self.index, boot: self.boot },
+            State::Starting => {
+                let keeps = self.kept.iter().any(|left| !left.is_empty());
+                ToCatalog::Register { node: self.index, boot: self.boot, keeps }
+            }
             State::Living(life) => ToCatalog::Poll { replica: life.me(), known: life.known_news() },
         };
         env.send(End::Node(self.index), End::Catalog, Packet::ToCatalog(question));
@@ -205,6 +222,7 @@ impl Node {
                 if let State::Living(life) = &mut self.state {
                     life.on_news(env, feed, known);
                     life.keep(env, &mut self.disk);
+                    life.resume(env);
                 }
             }
             FromCatalog::Refused { group, epoch } => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holo_core::Epoch;
-use holo_core::catalog::{CloseId, Held};
+use holo_core::catalog::{CloseId, Held, PastReplica, Resumption};
 use holo_core::replication::{
     GroupId, Message, PayloadId, Proposal, ReplicaId, RequestKey, SnapshotId,
 };
@@ -12,6 +12,7 @@ use crate::disk::FileName;
 use crate::history::Element;
 use crate::linear::Action;
 use crate::network::End;
+use crate::queue::Time;
 
 /// Something that happens at its time.
 #[derive(Debug)]
@@ -72,6 +73,15 @@ pub(crate) enum Event {
     },
     /// The operator stops the whole cluster, or takes that back.
     Close,
+    /// All machines are told to stop, and start again.
+    Reboot,
+    /// A process is told to stop.
+    Stop {
+        /// Index of the node.
+        node: usize,
+        /// How long until it starts again, if it does.
+        away: Option<Time>,
+    },
     /// Faults end.
     Heal,
     /// Invariants over all nodes are looked at.
@@ -110,6 +120,10 @@ pub(crate) enum Job {
         /// The epoch after which it is the group's data.
         at: Epoch,
     },
+    /// What an earlier life left was read, or not found.
+    Restore(PastReplica),
+    /// The node says again what became of what its earlier lives left.
+    Resume,
     /// The process ends.
     End,
 }
@@ -263,6 +277,15 @@ pub(crate) enum ToCatalog {
         node: usize,
         /// Of its process.
         boot: u64,
+        /// Earlier lives have left something.
+        keeps: bool,
+    },
+    /// I have looked for what an earlier life of mine left of a group.
+    Resume {
+        /// Who.
+        by: ReplicaId,
+        /// What came of it.
+        found: Resumption,
     },
     /// A change is wanted.
     Propose(Proposal),

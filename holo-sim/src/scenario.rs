@@ -52,6 +52,37 @@ pub(crate) struct Scenario {
     pub(crate) residue: Residue,
     /// When the operator stops the whole cluster, in the runs in which that happens.
     pub(crate) closing: Option<Closing>,
+    /// When all machines are told to stop, in the runs in which that happens.
+    pub(crate) reboot: Option<Reboot>,
+}
+
+/// All machines stop within a moment, and nobody has told the cluster.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reboot {
+    /// When.
+    pub(crate) at: Time,
+    /// How long a machine is off at least and at most.
+    pub(crate) away: (Time, Time),
+    /// One that is never started again.
+    pub(crate) gone: Option<usize>,
+    /// Of 1000 files, how many are damaged when their machine starts.
+    pub(crate) rot_per_mille: u32,
+}
+
+impl Reboot {
+    /// What a seed does.
+    pub(crate) fn draw(rng: &mut Rng, members: usize) -> Option<Self> {
+        if !rng.chance(150) {
+            return None;
+        }
+        let longest = rng.pick(&[100, 500, 2_000]);
+        Some(Self {
+            at: rng.between(300, 3_000) * MILLISECOND,
+            away: (5 * MILLISECOND, longest * MILLISECOND),
+            gone: rng.chance(250).then(|| rng.index(members)),
+            rot_per_mille: if rng.chance(150) { 200 } else { 0 },
+        })
+    }
 }
 
 /// A stop of the whole cluster, and its start.
@@ -141,10 +172,11 @@ impl Residue {
         self.late_news.is_some() || self.lame.is_some() || self.deaf.is_some()
     }
 
-    /// By how much it may delay the first read after the faults, when so many nodes never come back.
-    pub(crate) fn delay(&self, gone: usize, constants: &Constants) -> Time {
+    /// By how much it may delay the first read after the faults, when so many nodes never come back and, if there are
+    /// `heirs`, some come back as somebody else.
+    pub(crate) fn delay(&self, gone: usize, heirs: bool, constants: &Constants) -> Time {
         // Whoever is left hears late of what it takes, and late of each whose place was taken or who was let go.
-        let times = 1 + u64::from(self.deaf.is_some()) + gone as u64;
+        let times = 1 + u64::from(self.deaf.is_some()) + u64::from(heirs) + gone as u64;
         let late = self.late_news.map_or(0, |(_, lag)| times * lag);
         // A member that promises nothing is let go after that long, be it heard or not, and perhaps once more elsewhere.
         let lame = self.lame.map_or(0, |_| 2 * (constants.stall() + constants.take_over));
@@ -369,6 +401,7 @@ impl Scenario {
             stops_per_mille: 0,
             residue: Residue::draw(residue, members),
             closing: Closing::draw(residue, members),
+            reboot: None,
         };
         if flavor == Flavor::Handovers && rng.chance(500) {
             scenario.keep_writes_under_way();

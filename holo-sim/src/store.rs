@@ -3,14 +3,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use holo_core::Epoch;
+use bytes::Bytes;
 use holo_core::group::{Op, Seq};
-use holo_core::replication::{LogPosition, PayloadId, ReadGate, ReplicaId, Role, SnapshotId};
+use holo_core::replication::{
+    Incarnation, LogPosition, PayloadId, ReadGate, Remains, ReplicaId, Role, SnapshotId,
+};
+
+use holo_core::{Epoch, ErrorCode, Failure};
 
 use crate::linear::Action;
 use crate::operation::{Operation, REFUSED_MULTIPLE};
 use crate::packet::Frozen;
 use crate::rng::mix;
+use crate::watch::Applied;
 
 /// Tries of one snapshot before its fetch is given up.
 pub(crate) const FETCH_TRIES: u32 = 5;
@@ -79,8 +84,23 @@ pub(crate) struct Fetch {
     pub(crate) compares: bool,
 }
 
-/// What a life that was told to stop leaves behind for the next one: by group, its elements. Nobody relies on it.
-pub(crate) type Kept = Arc<Vec<Option<Vec<u64>>>>;
+/// What lives that were told to stop have left of one group, the newest last.
+pub(crate) type Kept = Arc<Vec<Vec<Left>>>;
+
+/// What one life has left of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    /// Which life.
+    pub(crate) life: Incarnation,
+    /// The elements.
+    pub(crate) values: Vec<u64>,
+    /// Where they stand.
+    pub(crate) remains: Remains,
+    /// The operations that were applied only when the process ended, and what each did.
+    pub(crate) tail: Vec<(Seq, Applied)>,
+    /// The disk gives it back as it was.
+    pub(crate) is_readable: bool,
+}
 
 impl Fetch {
     /// The elements that have not come, as bits.
@@ -99,6 +119,14 @@ pub(crate) struct Effect {
     pub(crate) fingerprint: u64,
     /// What the element held before; `None` when the operation was refused.
     pub(crate) before: Option<u64>,
+}
+
+impl Effect {
+    /// What the machine is told of it.
+    pub(crate) fn outcome(&self) -> Result<Bytes, Failure> {
+        let refused = || Failure::new(ErrorCode::InvalidArgument, "not this value");
+        self.before.map(|before| Bytes::copy_from_slice(&before.to_le_bytes())).ok_or_else(refused)
+    }
 }
 
 impl Store {
@@ -136,6 +164,12 @@ impl Store {
         self.values.copy_from_slice(values);
     }
 
+    /// Makes what an earlier life has left this state.
+    pub(crate) fn restore(&mut self, left: &Left) {
+        self.put_back(&left.values);
+        self.applied = left.remains.at.seq;
+    }
+
     /// Makes a fetched state this one.
     pub(crate) fn install(&mut self, state: &Fetch) {
         self.reset();
@@ -168,6 +202,13 @@ impl Store {
         }
         *value = action.apply(before);
         Ok(Effect { operation, fingerprint, before: Some(before) })
+    }
+
+    /// What was just done, for those who watch.
+    pub(crate) fn seen(&self, effect: &Effect) -> Applied {
+        let Effect { operation, fingerprint, .. } = effect;
+        let request = (operation.session, operation.number);
+        Applied { operation: *fingerprint, state: self.digest(), request }
     }
 
     /// Digest of the elements.

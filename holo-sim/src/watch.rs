@@ -38,6 +38,8 @@ pub enum Invariant {
     I9Held,
     /// A group that starts again from disk has the values with which it was closed.
     I10Reopened,
+    /// A group whose data a process left in order is not lost.
+    I11Inherited,
     /// The machine did what its contract with the driver excludes.
     Contract,
     /// An assertion of the machine failed.
@@ -59,6 +61,7 @@ impl fmt::Display for Invariant {
             Self::L2Repaired => "L2 repaired after healing",
             Self::I9Held => "I9 what a close holds is on disk",
             Self::I10Reopened => "I10 reopened as it was closed",
+            Self::I11Inherited => "I11 what was left in order is not given up",
             Self::Contract => "contract of the machine",
             Self::Assertion => "assertion of the machine",
         })

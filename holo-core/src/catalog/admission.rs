@@ -257,7 +257,11 @@ impl CatalogState {
             }
         }
         self.touch(Subject::Node(number));
-        self.remove_node_from_groups(number, Some(incarnation), false);
+        if start.keeps {
+            self.retire_earlier_lives(number, incarnation);
+        } else {
+            self.remove_node_from_groups(number, Some(incarnation), false);
+        }
         self.start_empty_groups();
         self.open_if_settled();
         Ok(Answer::Registered { incarnation })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{BootId, CloseId, Held, IssuerCertificate, NewArray, TargetTable};
+use crate::catalog::{BootId, CloseId, Held, IssuerCertificate, NewArray, Resumption, TargetTable};
 use crate::replication::{GroupConfig, GroupId, Incarnation, NodeNumber, Proposal, ReplicaId};
 use crate::{
     ArrayDescriptor, ArrayId, Failure, NodeId, Principal, PublicKey, Role, TableVersion, TenantId,
@@ -126,6 +126,13 @@ pub enum Operation {
         /// At most [`crate::limits::PROPOSALS_MAX`].
         holds: Vec<Held>,
     },
+    /// A node that has started again has looked for what an earlier life of it left of these groups. That node itself.
+    Resume {
+        /// Who has looked, in its present life.
+        reporter: ReplicaId,
+        /// At most [`crate::limits::PROPOSALS_MAX`].
+        found: Vec<Resumption>,
+    },
     /// These groups have copies enough and may be written again. Voters.
     Settle {
         /// After which close.
@@ -207,6 +214,8 @@ pub struct Registration {
     /// The node's latest life as the process knows it, which it follows: a request that arrives late, or a second time,
     /// must not take the place of a process that has started since. `None` follows whichever is the latest.
     pub after: Option<Incarnation>,
+    /// Earlier lives have left groups on disk, of which this one is about to tell more ([`Operation::Resume`]).
+    pub keeps: bool,
 }
 
 /// A node that answers, or does not.

@@ -70,7 +70,7 @@ impl CatalogState {
     }
 
     /// Whether the replica is current and its node answers.
-    pub(super) fn is_up(&self, replica: ReplicaId) -> bool {
+    pub fn is_up(&self, replica: ReplicaId) -> bool {
         self.is_current(replica) && self.nodes.get(&replica.node).is_some_and(|node| node.up)
     }
 
@@ -147,24 +147,47 @@ impl CatalogState {
         keep: Option<Incarnation>,
         accept_loss: bool,
     ) {
-        let groups: Vec<GroupId> = self.groups_of(node).iter().copied().collect();
-        let goes = |member: &ReplicaId| member.node == node && Some(member.incarnation) != keep;
+        let groups = self.groups_of(node).clone();
+        let goes = |member: ReplicaId| member.node == node && Some(member.incarnation) != keep;
+        self.remove_from_groups(&groups, goes, accept_loss);
+    }
+
+    /// A node has started again and may have what its earlier lives left: those that are in sync stay for now.
+    pub(super) fn retire_earlier_lives(&mut self, node: NodeNumber, current: Incarnation) {
+        let me = ReplicaId { node, incarnation: current };
+        let goes = |group: &&GroupId| {
+            let config = self.groups.get(*group);
+            config.is_none_or(|config| config.past_life(me).is_none())
+        };
+        let groups: BTreeSet<GroupId> = self.groups_of(node).iter().filter(goes).copied().collect();
+        let is_past = |member: ReplicaId| member.node == node && member.incarnation < current;
+        self.remove_from_groups(&groups, is_past, false);
+    }
+
+    /// Takes replicas out of the configs of some groups, as [`Self::remove_node_from_groups`] does.
+    pub(super) fn remove_from_groups(
+        &mut self,
+        groups: &BTreeSet<GroupId>,
+        goes: impl Fn(ReplicaId) -> bool,
+        accept_loss: bool,
+    ) {
         let mut emptied = BTreeSet::new();
         for group in groups {
-            let Some(config) = self.groups.get(&group) else { continue };
-            if !config.members().any(|member| goes(&member)) {
+            let Some(config) = self.groups.get(group) else { continue };
+            if !config.members().any(&goes) {
                 continue;
             }
             let mut next = config.clone();
             next.epoch = Epoch(config.epoch.0 + 1);
-            next.in_sync.retain(|member| !goes(member));
-            next.learners.retain(|member| !goes(member));
+            next.in_sync.retain(|member| !goes(*member));
+            next.learners.retain(|member| !goes(*member));
             if next.in_sync.is_empty() {
-                emptied.insert(group);
+                emptied.insert(*group);
                 continue;
             }
-            if goes(&next.primary) {
-                next.primary = self.choose_primary(group, &next.in_sync).unwrap_or(next.in_sync[0]);
+            if goes(next.primary) {
+                let primary = self.choose_primary(*group, &next.in_sync);
+                next.primary = primary.unwrap_or(next.in_sync[0]);
             }
             self.put_group(next);
         }

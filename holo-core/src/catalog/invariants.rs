@@ -49,9 +49,12 @@ impl CatalogState {
                 named += config.members().count();
                 for member in config.members() {
                     ensure(self.groups_of(member.node).contains(group), "the index by node")?;
-                    let node = self.nodes.get(&member.node);
+                    let node = self.nodes.get(&member.node).filter(|node| node.state.is_living());
+                    // What an earlier life was in sync with may lie on its node's disk.
                     let known = node.is_some_and(|node| {
-                        node.state.is_living() && node.incarnation == member.incarnation
+                        node.incarnation == member.incarnation
+                            || (node.incarnation > member.incarnation
+                                && config.in_sync.contains(&member))
                     });
                     ensure(known, "a config names a replica that is gone")?;
                 }

@@ -38,6 +38,7 @@ mod planner;
 mod principals;
 mod proof;
 mod proposals;
+mod resume;
 mod state;
 mod statement;
 mod targets;
@@ -58,6 +59,7 @@ pub use proof::{
     CatalogProof, IssuerCertificate, IssuerVerifier, MerkleBatch, Signed, config_root,
     issuer_statement,
 };
+pub use resume::{PastReplica, Resumption};
 pub use state::CatalogState;
 pub use statement::{is_signed_by, join_statement};
 pub use targets::TargetTable;

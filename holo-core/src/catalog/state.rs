@@ -137,6 +137,7 @@ impl CatalogState {
             Operation::Reopen { close, reporter, holds } => {
                 self.reopen(by, close, reporter, &holds)
             }
+            Operation::Resume { reporter, found } => self.resume(by, reporter, &found),
             Operation::Settle { close, groups } => self.settle(by, close, &groups),
         }
     }

@@ -176,6 +176,13 @@ impl GroupConfig {
         self.in_sync.iter().chain(&self.learners).copied()
     }
 
+    /// The earlier life of `me`'s node that is in sync, if one is.
+    pub fn past_life(&self, me: ReplicaId) -> Option<Incarnation> {
+        let in_sync = self.in_sync.iter().filter(|_| !self.lost);
+        let past = in_sync.filter(|it| it.node == me.node && it.incarnation < me.incarnation);
+        past.map(|it| it.incarnation).next()
+    }
+
     /// Whether any replica of `node` is named.
     pub fn names(&self, node: NodeNumber) -> bool {
         self.members().any(|member| member.node == node)

@@ -10,6 +10,7 @@ use super::io::{Input, Output, Role};
 use super::messages::{Beat, BeatAck, ConfigClaim, Entry, Message, Release};
 use super::mutant::Mutant;
 use super::peers::DueBeat;
+use super::remains::Remains;
 use super::replica::{Context, Replica, Wanted};
 use super::summary::GroupSummary;
 use super::timers::Timers;
@@ -85,7 +86,9 @@ impl Host {
     /// cannot be. [`Input::Message`]: [`ErrorCode::Denied`] when the sender has no such role, and
     /// [`ErrorCode::Malformed`] for what no correct peer says. [`Input::Config`]: [`ErrorCode::Denied`] without the
     /// catalog's proof. [`Input::PayloadReady`]: [`ErrorCode::WrongNode`] when this host is no member of the group,
-    /// [`ErrorCode::Overloaded`] when too many payloads wait; drop the bytes then.
+    /// [`ErrorCode::Overloaded`] when too many payloads wait; drop the bytes then. [`Input::Restore`]:
+    /// [`ErrorCode::Cancelled`] when the group has come here in another way, or went on without that life; drop the data
+    /// then.
     ///
     /// # Panics
     ///
@@ -143,6 +146,12 @@ impl Host {
                 self.ctx.expired_below = self.ctx.expired_below.max(below);
                 Ok(())
             }
+            Input::Restore { life, after, remains } => {
+                let group = remains.group;
+                self.make_room(group)?;
+                self.with(group, |replica, ctx| replica.restore(ctx, life, after, remains))
+                    .unwrap_or(Ok(()))
+            }
         }
     }
 
@@ -156,6 +165,32 @@ impl Host {
                 self.with(group, |replica, ctx| replica.activate(ctx));
             }
         }
+    }
+
+    /// This process is about to end, and takes part in nothing any more: nothing that it is asked to send is sent. Carry
+    /// out what it wants applied, and [`Self::remains`] says what its groups have become.
+    pub fn come_to_rest(&mut self, now: Instant) {
+        self.wake(now);
+        for replica in self.groups.values_mut() {
+            replica.come_to_rest(&mut self.ctx);
+        }
+    }
+
+    /// What a later life of this node may go on from, of each group that is here whole and applied; those of which it is
+    /// the only in-sync replica first.
+    pub fn remains(&self) -> Vec<Remains> {
+        let mut remains: Vec<(bool, Remains)> = Vec::new();
+        for replica in self.groups.values() {
+            let others = replica.config().in_sync.iter().any(|member| *member != self.ctx.me);
+            remains.extend(replica.remains(self.ctx.mutant).map(|left| (others, left)));
+        }
+        remains.sort_by_key(|(others, _)| *others);
+        remains.into_iter().map(|(_, left)| left).collect()
+    }
+
+    /// Whether something that [`Input::Restore`] brought may still become the data of a group.
+    pub fn is_restored(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(Replica::is_restored)
     }
 
     /// The next thing for the driver to do.
@@ -183,8 +218,7 @@ impl Host {
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let pending = self.rounds.pending().iter();
-        let promises =
-            pending.filter_map(|group| self.ctx.peers.blocked_until(*group, self.ctx.now));
+        let promises = pending.filter_map(|group| self.groups.get(group)?.blocked_until(&self.ctx));
         promises.chain(self.next_tick()).min()
     }
 
@@ -214,12 +248,13 @@ impl Host {
 
     /// The newest config that is believed here; also of groups that this host is no member of any more.
     pub fn config(&self, group: GroupId) -> Option<&Arc<GroupConfig>> {
-        self.groups.get(&group).map(Replica::config)
+        self.groups.get(&group).map(Replica::config).filter(|config| config.epoch > Epoch(0))
     }
 
     /// Every group that this host is or was a member of, for status pages.
     pub fn summary(&self) -> Vec<GroupSummary> {
-        self.groups.values().map(Replica::summary).collect()
+        let known = self.groups.values().filter(|replica| replica.epoch() > Epoch(0));
+        known.map(Replica::summary).collect()
     }
 
     /// The role in every group of [`Self::summary`], and how many learners it brings up there.
@@ -385,22 +420,29 @@ impl Host {
             return Err(Failure::new(ErrorCode::Denied, message));
         }
         let group = config.group;
-        if !self.groups.contains_key(&group) {
-            if config.role_of(self.ctx.me).is_none() {
-                return Ok(());
-            }
-            if self.groups.len() >= limits::HOST_GROUPS_MAX {
-                let message = format!("this host is in {} groups", self.groups.len());
-                return Err(Failure::new(ErrorCode::Overloaded, message));
-            }
-            let targets = self.targets.get(&group).cloned().unwrap_or_default();
-            self.groups.insert(group, Replica::new(group, targets));
+        if !self.groups.contains_key(&group) && config.role_of(self.ctx.me).is_none() {
+            return Ok(());
         }
+        self.make_room(group)?;
         let led = |host: &Self| host.groups.get(&group).map(|it| it.led().collect::<Vec<_>>());
         let before = led(self).unwrap_or_default();
         self.with(group, |replica, ctx| replica.adopt(ctx, claim));
         let now = led(self).unwrap_or_default();
         self.ctx.peers.lead(&before, &now);
+        Ok(())
+    }
+
+    /// Makes the replica of a group, unless it is there.
+    fn make_room(&mut self, group: GroupId) -> Result<(), Failure> {
+        if self.groups.contains_key(&group) {
+            return Ok(());
+        }
+        if self.groups.len() >= limits::HOST_GROUPS_MAX {
+            let message = format!("this host is in {} groups", self.groups.len());
+            return Err(Failure::new(ErrorCode::Overloaded, message));
+        }
+        let targets = self.targets.get(&group).cloned().unwrap_or_default();
+        self.groups.insert(group, Replica::new(group, targets));
         Ok(())
     }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::config::{GroupId, Proposal, ReplicaId};
+use super::config::{GroupId, Incarnation, Proposal, ReplicaId};
 use super::messages::{
     ConfigClaim, LogPosition, Message, Payload, PayloadId, RequestKey, SessionId, SnapshotId,
 };
+use super::remains::Remains;
 use crate::group::{Op, Seq, Ticket};
 use crate::{Epoch, Failure, Instant};
 
@@ -83,6 +84,17 @@ pub enum Input {
     ExpireSessions {
         /// The lowest session that lives.
         below: SessionId,
+    },
+    /// What an earlier life of this node left of a group lies here again, whole. The group goes on from it when the
+    /// config right after `after` makes this replica its primary; until then, and with any other config that has no
+    /// place for that life, it is nobody's data. Said again with a higher `after`, it is good for that epoch instead.
+    Restore {
+        /// Which life.
+        life: Incarnation,
+        /// The epoch in which that life is still in sync, says the catalog.
+        after: Epoch,
+        /// What it left.
+        remains: Remains,
     },
 }
 

@@ -28,6 +28,7 @@ mod mutant;
 mod payloads;
 mod peers;
 mod progress;
+mod remains;
 mod replica;
 mod summary;
 mod timers;
@@ -46,6 +47,7 @@ pub use messages::{
 };
 #[doc(hidden)]
 pub use mutant::Mutant;
+pub use remains::Remains;
 pub use summary::{GroupSummary, LearnerSummary};
 pub use timers::Timers;
 

@@ -86,6 +86,10 @@ mutants! {
     IgnoreMinInSync, "min_in_sync ignored";
     /// A primary that missed a config goes on as if nothing had happened.
     ContinueAcrossMissedEpochs, "progress kept across missed epochs";
+    /// A process that ends leaves out what it held and did not know to be committed.
+    LeaveTailBehind, "a stopped replica's unheard tail left out";
+    /// Who goes on for an earlier life serves at once, whatever that one had promised.
+    ForgetPromisesOfEarlierLife, "promises of an earlier life forgotten";
     /// A backup looks only at whether its primary speaks, not at whether it hears.
     IgnoreEcho, "a primary that hears nothing is left alone";
 }

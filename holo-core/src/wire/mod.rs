@@ -40,7 +40,7 @@ pub use peer_catalog::{
     CatalogAnswer, CatalogCommand, CatalogFollow, CatalogNews, Heartbeat, HeartbeatReply, NodeLoad,
     RaftEnvelope, VoterReady, VoterSecrets,
 };
-pub use replication::{ClaimBody, PeerBatch, PeerMessage, ReplicaBody};
+pub use replication::{ClaimBody, PeerBatch, PeerMessage, RemainsBody, ReplicaBody};
 pub use view::{
     AwaitedBody, ClassBody, FillRange, MemberEntry, OpenSession, RequestKeyBody, SessionReply,
     UpdateElement, UpdateReply, ViewBody, ViewQuery,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use holo_core::catalog::{CatalogState, CloseStage, CloseStep, NodeRecord, Operation};
-use holo_core::replication::ReplicaId;
+use holo_core::catalog::{CatalogState, CloseStage, CloseStep, NodeRecord, Operation, PastReplica};
+use holo_core::replication::{GroupId, ReplicaId};
 use holo_core::wire::CloseReport;
 use holo_core::{ClusterId, ErrorCode, Failure, Instant, PublicKey, action};
 use tokio::sync::watch;
@@ -38,7 +38,32 @@ impl Control {
 
     /// Groups that this node has on disk and cannot read.
     pub(crate) fn unreadable(&self) -> u64 {
-        self.unreadable.load(Ordering::Relaxed)
+        self.unreadable.load(Ordering::Relaxed) + self.unresumed.load(Ordering::Relaxed)
+    }
+
+    /// From now on heartbeats tell as well of so many groups that an earlier life left on disk and that cannot be read.
+    pub(crate) fn note_unresumed(&self, groups: usize) {
+        self.unresumed.store(groups as u64, Ordering::Relaxed);
+    }
+
+    /// The groups of which an earlier life of this node is in sync; `None` as long as that is not known.
+    pub(crate) fn to_resume(&self, me: ReplicaId) -> Option<Vec<PastReplica>> {
+        self.copy.read(|state| state.to_resume(me))
+    }
+
+    /// Whether an in-sync replica of a group on another node answers.
+    pub(crate) fn is_carried_by_others(&self, group: GroupId) -> bool {
+        let me = self.replica();
+        self.copy.read(|state| me.is_some_and(|me| state.is_carried_by_others(group, me)))
+    }
+
+    /// Whether this process is in sync in a group, by the catalog.
+    pub(crate) fn holds_in_sync(&self, group: GroupId) -> bool {
+        let me = self.replica();
+        self.copy.read(|state| {
+            let in_sync = state.group(group).map(|config| &config.in_sync);
+            in_sync.zip(me).is_some_and(|(in_sync, me)| in_sync.contains(&me))
+        })
     }
 
     /// What this process has to do.

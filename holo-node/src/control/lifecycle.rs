@@ -11,6 +11,7 @@ use holo_net::Endpoint;
 
 use super::voting::{Voting, next_life};
 use super::{Control, Phase};
+use crate::hold::keeps_any;
 use crate::home::{Belonging, SharedSecrets, Tries, ask_to_join, sign_issuer};
 use crate::links::{HAS_LEFT, pause_for};
 use crate::service::AGENT;
@@ -163,6 +164,7 @@ impl Control {
                 agent: AGENT.to_owned(),
                 address: self.config.advertise.clone(),
                 after: Some(after),
+                keeps: !self.config.temporary && keeps_any(&self.home),
             };
             match self.propose_as_node(Operation::Register(start), REGISTER_PATIENCE).await {
                 Ok(Answer::Registered { incarnation, .. }) => {

@@ -126,6 +126,7 @@ pub(crate) struct Control {
     load: OnceLock<LoadSource>,
     /// Groups that this node has on disk and cannot read.
     unreadable: AtomicU64,
+    unresumed: AtomicU64,
     tasks: Mutex<JoinSet<()>>,
     /// Held for as long as this process runs the node.
     lock: Mutex<Option<File>>,
@@ -186,6 +187,7 @@ impl Control {
             sessions: Sessions::default(),
             load: OnceLock::new(),
             unreadable: AtomicU64::new(0),
+            unresumed: AtomicU64::new(0),
             tasks: Mutex::default(),
             home,
             lock: Mutex::new(Some(lock)),

@@ -4,15 +4,33 @@ use std::sync::Arc;
 
 use holo_core::catalog::{CloseId, Intake};
 use holo_core::group::Seq;
-use holo_core::replication::{GroupId, Role};
+use holo_core::replication::{GroupId, Incarnation, Input, Remains, Role};
 use holo_core::{ArrayId, Epoch, ErrorCode, Failure, PAGE_BYTES, ShardIndex, TileSink};
 use holo_mem::{MemError, Shard, Staged};
 
 use super::arrays::Arrays;
 use super::snapshots::{Fetch, Frozen};
-use super::{DataPlane, Machine};
+use super::{DataPlane, Effects, Machine};
 use crate::hold::Kept;
 use crate::workers::blocking;
+
+/// A group as this process leaves it.
+#[derive(Debug)]
+pub(crate) struct LeftBehind {
+    pub(crate) remains: Remains,
+    pub(crate) frozen: Frozen,
+    /// It was one of the group's replicas; otherwise it had put back what an earlier life left.
+    pub(crate) was_member: bool,
+}
+
+/// Where the pages of a group that was put back come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Origin {
+    /// A close of the cluster: they are the group's data after this epoch.
+    Close(Epoch),
+    /// An earlier life of this node; the machine knows when they are the group's data.
+    Life(Incarnation, Remains),
+}
 
 /// A group whose pages come back from disk. Nobody sees any of them before all of them are there.
 #[derive(Debug)]
@@ -104,10 +122,13 @@ impl DataPlane {
     pub(crate) fn has_put_back(&self, group: GroupId, at: Epoch) -> bool {
         let mut machine = self.machine.lock();
         let is_member = self.arrays.gates.of(group).is_member();
-        machine.put_back.get_mut(&group).filter(|_| !is_member).is_some_and(|known| {
-            *known = at.max(*known);
-            *known == at
-        })
+        match machine.put_back.get_mut(&group).filter(|_| !is_member) {
+            Some(Origin::Close(known)) => {
+                *known = at.max(*known);
+                *known == at
+            }
+            _ => false,
+        }
     }
 
     /// Makes room for a group of which this node is no member yet.
@@ -132,31 +153,93 @@ impl DataPlane {
     pub(crate) fn put_back(&self, pages: PutBack, at: Epoch) -> Result<(), Failure> {
         let mut machine = self.machine.lock();
         self.check_put_back(&machine, pages.group)?;
-        let still_here = |array, index, shard: &Arc<Shard>| match self.arrays.pages(array, index) {
-            Some(here) => Arc::ptr_eq(&here, shard),
-            None => self.arrays.has_heard_of(array) && self.arrays.group_of(array, index).is_none(),
-        };
-        if !pages.pages.iter().all(|(array, index, shard, _)| still_here(*array, *index, shard)) {
-            let message = format!("group {} came and went while it was read", pages.group);
-            return Err(Failure::new(ErrorCode::Cancelled, message));
-        }
+        self.check_room(&pages)?;
         let group = pages.group;
         pages.show()?;
-        machine.put_back.insert(group, at);
+        machine.put_back.insert(group, Origin::Close(at));
         Ok(())
     }
 
-    /// What this node may leave for its next life, once it takes part in nothing any more: every group that it has a
-    /// state of. Nothing when the whole cluster stops: then everything is on disk already.
-    pub(crate) fn leave_behind(&self) -> Vec<(GroupId, Frozen)> {
+    /// What this node may leave for its next life, once it takes part in nothing any more: every group that it has whole,
+    /// after everything that it ever said to hold.
+    pub(crate) fn leave_behind(&self) -> Vec<LeftBehind> {
+        let mut machine = self.machine.lock();
+        let now = self.clock.now();
+        machine.retry_stalled(&self.arrays, now);
+        machine.host.come_to_rest(now);
+        // Nobody is there to be sent anything.
+        machine.drain(&self.arrays, self.control.as_ref(), now, &mut Effects::default());
+        let left = machine.host.remains().into_iter().filter_map(|remains| {
+            let group = remains.group;
+            let shards = self.arrays.shards_of_group(group);
+            let is_whole = shards.len() == self.arrays.shard_count(group);
+            let was_member = self.arrays.gates.of(group).is_member();
+            let frozen = is_whole.then(|| Frozen::of(&shards))?;
+            Some(LeftBehind { remains, frozen, was_member })
+        });
+        left.collect()
+    }
+
+    /// Makes room for a group that an earlier life left, and of which this one is no member yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::Cancelled`] when it is one by now.
+    pub(crate) fn begin_restore(&self, group: GroupId) -> Result<PutBack, Failure> {
+        let _machine = self.machine.lock();
+        self.check_absent(group)?;
+        self.arrays.enter_group(group);
+        Ok(PutBack { group, pages: Vec::new() })
+    }
+
+    /// Shows the pages that a life left of a group, all of them at once: its data if it goes on here after epoch `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::Cancelled`] when it has come here in another way, or came and went meanwhile.
+    pub(crate) fn restore(
+        self: &Arc<Self>,
+        pages: PutBack,
+        life: Incarnation,
+        after: Epoch,
+        remains: Remains,
+    ) -> Result<(), Failure> {
+        let group = pages.group;
+        self.with_machine(|machine, now| {
+            self.check_absent(group)?;
+            self.check_room(&pages)?;
+            // The machine relies on them from then on.
+            pages.show()?;
+            let input = Input::Restore { life, after, remains: remains.clone() };
+            machine.host.handle_input(now, input)?;
+            machine.put_back.insert(group, Origin::Life(life, remains));
+            Ok(())
+        })
+    }
+
+    /// Drops what was read of a group that could not be restored.
+    pub(crate) fn give_up_restore(&self, group: GroupId) {
         let machine = self.machine.lock();
-        if matches!(machine.intake, Intake::Closing(_)) {
-            return Vec::new();
+        if self.check_absent(group).is_ok() && !machine.put_back.contains_key(&group) {
+            self.arrays.leave_group(group);
         }
-        let held = machine.host.summary().into_iter().filter(|it| it.has_base && !it.lost);
-        let groups = held.map(|it| (it.group, self.arrays.shards_of_group(it.group)));
-        let groups = groups.filter(|(_, shards)| !shards.is_empty());
-        groups.map(|(group, shards)| (group, Frozen::of(&shards))).collect()
+    }
+
+    /// Whether what a life left of a group lies here, and is its data if it goes on here after epoch `after`, as the
+    /// catalog says now.
+    pub(crate) fn is_restored(
+        self: &Arc<Self>,
+        group: GroupId,
+        life: Incarnation,
+        after: Epoch,
+    ) -> bool {
+        self.with_machine(|machine, now| match machine.put_back.get(&group) {
+            Some(Origin::Life(of, remains)) if *of == life => {
+                let input = Input::Restore { life, after, remains: remains.clone() };
+                machine.host.handle_input(now, input).is_ok()
+            }
+            _ => false,
+        })
     }
 
     /// From now on learners begin with what the last life of this node left behind.
@@ -181,7 +264,7 @@ impl DataPlane {
             let here = plane.arrays.shards_of_group(group);
             // What is here already is newer.
             if here.iter().all(|(_, _, shard)| shard.used_frames() == 0) {
-                kept.read(group, |page| {
+                kept.read_latest(group, |page| {
                     pages.take(&plane.arrays, page.array, page.shard, page.index, page.bytes)
                 })?;
             }
@@ -211,11 +294,29 @@ impl DataPlane {
         }
     }
 
-    fn check_put_back(&self, machine: &Machine, group: GroupId) -> Result<(), Failure> {
+    fn check_absent(&self, group: GroupId) -> Result<(), Failure> {
         if self.arrays.gates.of(group).is_member() {
             let message = format!("group {group} is back already");
             return Err(Failure::new(ErrorCode::Cancelled, message));
         }
+        Ok(())
+    }
+
+    /// The shards that pages were read into have to be there still.
+    fn check_room(&self, pages: &PutBack) -> Result<(), Failure> {
+        let still_here = |array, index, shard: &Arc<Shard>| match self.arrays.pages(array, index) {
+            Some(here) => Arc::ptr_eq(&here, shard),
+            None => self.arrays.has_heard_of(array) && self.arrays.group_of(array, index).is_none(),
+        };
+        if pages.pages.iter().all(|(array, index, shard, _)| still_here(*array, *index, shard)) {
+            return Ok(());
+        }
+        let message = format!("group {} came and went while it was read", pages.group);
+        Err(Failure::new(ErrorCode::Cancelled, message))
+    }
+
+    fn check_put_back(&self, machine: &Machine, group: GroupId) -> Result<(), Failure> {
+        self.check_absent(group)?;
         match &machine.intake {
             Intake::Reopening(waiting) if waiting.contains(&group) => Ok(()),
             _ => {
@@ -235,8 +336,11 @@ impl Machine {
             Intake::Reopening(waiting) => Some(waiting),
             Intake::Open | Intake::Closing(_) => None,
         };
-        self.put_back.retain(|group, _| {
-            let stays = waiting.is_some_and(|waiting| waiting.contains(group));
+        self.put_back.retain(|group, origin| {
+            let stays = match origin {
+                Origin::Close(_) => waiting.is_some_and(|waiting| waiting.contains(group)),
+                Origin::Life(..) => self.host.is_restored(*group),
+            };
             if !stays && !arrays.gates.of(*group).is_member() {
                 arrays.leave_group(*group);
             }
@@ -256,7 +360,7 @@ impl Machine {
         let begins = matches!(role, Role::Primary | Role::PrimaryPending)
             && !arrays.gates.of(group).is_member();
         if begins
-            && let Some(at) = self.put_back.get(&group)
+            && let Some(Origin::Close(at)) = self.put_back.get(&group)
             && at.0 + 1 != epoch.0
         {
             arrays.leave_group(group);

@@ -37,7 +37,7 @@ use holo_core::replication::{
     ConfigVerifier, GroupId, GroupSummary, Host, Input, Message, Output, PayloadId, ReplicaId,
     RequestKey, Role, SessionId, SnapshotId, Timers,
 };
-use holo_core::{Epoch, ErrorCode, Failure, Instant, PublicKey, ShardIndex, action};
+use holo_core::{ErrorCode, Failure, Instant, PublicKey, ShardIndex, action};
 use holo_mem::Staged;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -45,10 +45,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 pub(crate) use arrays::{Access, Arrays};
+pub(crate) use holding::LeftBehind;
 pub(crate) use incoming::stage;
 pub(crate) use snapshots::Frozen;
 
 use self::apply::{Done, apply};
+use self::holding::Origin;
 use self::outbox::Outboxes;
 use self::payloads::Stored;
 use self::snapshots::Fetch;
@@ -102,9 +104,8 @@ struct Machine {
     intake: Intake,
     /// Groups that found no room here, with the close that could not write them down for it: each is said once.
     roomless: BTreeMap<GroupId, CloseId>,
-    /// Groups whose pages came from disk, and which this node is no member of or nobody has settled yet; with the epoch
-    /// after which they are the group's data.
-    put_back: BTreeMap<GroupId, Epoch>,
+    /// Groups whose pages came from disk, and which this node is no member of or nobody has settled yet.
+    put_back: BTreeMap<GroupId, Origin>,
 }
 
 /// One try to fetch a frozen state.
@@ -174,6 +175,11 @@ impl DataPlane {
         });
         plane.spawn(Arc::clone(&plane).keep_time());
         Ok(plane)
+    }
+
+    /// This process, as a replica.
+    pub(crate) fn me(&self) -> ReplicaId {
+        self.me
     }
 
     /// Ends all tasks.
@@ -512,11 +518,14 @@ impl Machine {
                     self.fetching.remove(&group);
                     self.payloads.retain(|(of, _), _| *of != group);
                     self.frozen.retain(|(of, _), _| *of != group);
-                    // Who is no member holds nothing of it but what came from disk, which counts only if a primary says
-                    // the same of every page.
+                    // Who is no member holds nothing of it but what came from disk. What a close had left there counts
+                    // only if a primary says the same of every page.
                     if arrays.gates.of(group).is_member() {
                         self.put_back.remove(&group);
                         arrays.clear_group(group);
+                    } else if matches!(self.put_back.get(&group), Some(Origin::Life(..))) {
+                        self.put_back.remove(&group);
+                        arrays.leave_group(group);
                     }
                 }
                 Output::Role { group, role, epoch } => {

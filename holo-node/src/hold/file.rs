@@ -12,34 +12,40 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use holo_core::catalog::CloseId;
 use holo_core::group::Seq;
-use holo_core::replication::{GroupId, NodeNumber};
+use holo_core::replication::{GroupId, Incarnation, NodeNumber};
 use holo_core::{ArrayId, ClusterId, Epoch, ErrorCode, Failure, PAGE_BYTES, ShardIndex};
 use zeroize::Zeroizing;
 
 use crate::home::fill_random;
 
 const MAGIC: &[u8; 8] = b"HOLOHOLD";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SALT_BYTES: usize = 16;
-/// Magic, version, salt, cluster, node, close, group, epoch, last operation.
-const HEAD_BYTES: usize = 8 + 4 + SALT_BYTES + 32 + 4 + 8 + 6 + 8 + 8;
+/// Magic, version, salt, cluster, node, life, close, group, epoch, last operation.
+const HEAD_BYTES: usize = 8 + 4 + SALT_BYTES + 32 + 4 + 4 + 8 + 6 + 8 + 8;
 const TAG_BYTES: usize = 16;
 const PAGE: u8 = 1;
 const END: u8 = 2;
+const STATE: u8 = 3;
 /// Kind, array, shard, page, digest.
 const PAGE_HEAD_BYTES: usize = 1 + 8 + 8 + 4 + 32;
 /// Kind, pages, digest of all of them.
 const END_BYTES: usize = 1 + 8 + 32;
-const RECORD_BYTES_MAX: usize = PAGE_HEAD_BYTES + PAGE_BYTES + TAG_BYTES;
+/// The requests that a group remembers come to half of that at most.
+const STATE_BYTES_MAX: usize = 2 << 20;
+const PAGE_RECORD_BYTES_MAX: usize = PAGE_HEAD_BYTES + PAGE_BYTES + TAG_BYTES;
+const RECORD_BYTES_MAX: usize = 1 + STATE_BYTES_MAX + TAG_BYTES;
 const BUFFER_BYTES: usize = 1 << 20;
 /// What the keys of files are derived for; part of the format.
 const KEY_CONTEXT: &str = "holocompute 2026 key of a file with the pages of one group";
 
-/// Which group a file holds, in which state, for whom.
+/// Which group a file holds, in which state, for whom. What a close of the cluster had written is of the close, an epoch
+/// and an operation; what a life left at its end is of that life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Subject {
     pub(super) cluster: ClusterId,
     pub(super) node: NodeNumber,
+    pub(super) life: Incarnation,
     pub(super) close: CloseId,
     pub(super) group: GroupId,
     pub(super) epoch: Epoch,
@@ -60,7 +66,11 @@ impl Subject {
     /// The file's name.
     pub(super) fn file_name(&self) -> String {
         let GroupId { partition, class } = self.group;
-        format!("{}-r{}m{}.hold", partition.0, class.replicas, class.min_in_sync)
+        let of_life = match self.life {
+            Incarnation(0) => String::new(),
+            Incarnation(life) => format!("-l{life}"),
+        };
+        format!("{}-r{}m{}{of_life}.hold", partition.0, class.replicas, class.min_in_sync)
     }
 
     fn head(&self, salt: &[u8; SALT_BYTES]) -> Vec<u8> {
@@ -71,6 +81,7 @@ impl Subject {
         head.extend_from_slice(salt);
         head.extend_from_slice(&self.cluster.0);
         head.extend_from_slice(&self.node.0.to_le_bytes());
+        head.extend_from_slice(&self.life.0.to_le_bytes());
         head.extend_from_slice(&self.close.0.to_le_bytes());
         head.extend_from_slice(&partition.0.to_le_bytes());
         head.extend_from_slice(&[class.replicas, class.min_in_sync]);
@@ -118,7 +129,7 @@ impl Writer {
     ///
     /// [`ErrorCode::FileFailed`].
     pub(super) fn put(&mut self, page: &Page<'_>) -> Result<(), Failure> {
-        let mut record = Vec::with_capacity(RECORD_BYTES_MAX);
+        let mut record = Vec::with_capacity(PAGE_RECORD_BYTES_MAX);
         record.push(PAGE);
         record.extend_from_slice(&page.array.0.to_le_bytes());
         record.extend_from_slice(&page.shard.0.to_le_bytes());
@@ -128,6 +139,23 @@ impl Writer {
         record.extend_from_slice(page.bytes);
         self.pages += 1;
         self.bytes += page.bytes.len() as u64;
+        self.write(record)
+    }
+
+    /// Adds what there is to know of the group beside its pages; once.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::FileFailed`], [`ErrorCode::TooLarge`] for what no group can have to remember.
+    pub(super) fn put_state(&mut self, state: &[u8]) -> Result<(), Failure> {
+        if state.len() > STATE_BYTES_MAX {
+            let message = format!("{} bytes of answered requests", state.len());
+            return Err(Failure::new(ErrorCode::TooLarge, message));
+        }
+        let mut record = Vec::with_capacity(1 + state.len() + TAG_BYTES);
+        record.push(STATE);
+        record.extend_from_slice(state);
+        self.all.update(&record);
         self.write(record)
     }
 
@@ -167,8 +195,8 @@ impl Writer {
     }
 }
 
-/// Reads the whole file of a group and hands out its pages, in the order in which they were written. Only when this
-/// succeeds are they all there, and the group's.
+/// Reads the whole file of a group, hands out its pages in the order in which they were written, and gives what else is
+/// known of the group, if anything was written of it. Only when this succeeds are they all there, and the group's.
 ///
 /// # Errors
 ///
@@ -179,7 +207,7 @@ pub(super) fn read(
     key: &[u8; 32],
     subject: &Subject,
     mut take: impl FnMut(Page<'_>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+) -> Result<Option<Vec<u8>>, Failure> {
     let place = folder.join(subject.file_name());
     let corrupt = |why: &str| {
         let message = format!("{}: {why}", place.display());
@@ -210,7 +238,7 @@ pub(super) fn read(
         return Err(corrupt("it is of another group, node, close or state than is wanted"));
     }
     let mut sealer = Sealer::new(key, &salt, head.to_vec())?;
-    let (mut pages, mut all) = (0u64, blake3::Hasher::new());
+    let (mut pages, mut all, mut state) = (0u64, blake3::Hasher::new(), None);
     loop {
         let mut len = [0; 4];
         file.read_exact(&mut len).map_err(broken)?;
@@ -234,6 +262,10 @@ pub(super) fn read(
                 }
                 take(page)?;
             }
+            Some(&STATE) if state.is_none() => {
+                all.update(&record);
+                state = Some(record[1..].to_vec());
+            }
             Some(&END) if record.len() == END_BYTES => {
                 let (count, digest) = record[1..].split_at(8);
                 if count != pages.to_le_bytes() || digest != all.finalize().as_bytes() {
@@ -241,7 +273,7 @@ pub(super) fn read(
                 }
                 let mut more = [0; 1];
                 return match file.read(&mut more).map_err(broken)? {
-                    0 => Ok(()),
+                    0 => Ok(state),
                     _ => Err(corrupt("there is something after its end")),
                 };
             }
@@ -341,12 +373,14 @@ mod tests {
     use super::*;
 
     const KEY: [u8; 32] = [3; 32];
+    const STATE_TEXT: &[u8] = b"what was answered";
 
     fn subject() -> Subject {
         let class = Class { replicas: 2, min_in_sync: 1 };
         Subject {
             cluster: ClusterId([1; 32]),
             node: NodeNumber(2),
+            life: Incarnation(0),
             close: CloseId(70),
             group: GroupId { partition: PartitionId(200), class },
             epoch: Epoch(5),
@@ -367,16 +401,18 @@ mod tests {
             let (array, shard) = (ArrayId(4), ShardIndex(6));
             writer.put(&Page { array, shard, index, digest, bytes: &bytes }).unwrap();
         }
+        writer.put_state(STATE_TEXT).unwrap();
         writer.finish().unwrap()
     }
 
     fn load(folder: &Path, key: &[u8; 32], subject: &Subject) -> Result<Vec<Vec<u8>>, Failure> {
         let mut pages = Vec::new();
-        read(folder, key, subject, |page| {
+        let state = read(folder, key, subject, |page| {
             assert_eq!((page.array, page.shard), (ArrayId(4), ShardIndex(6)));
             pages.push(page.bytes.to_vec());
             Ok(())
         })?;
+        assert_eq!(state.as_deref(), Some(STATE_TEXT));
         Ok(pages)
     }
 
@@ -403,6 +439,7 @@ mod tests {
             Subject { cluster: ClusterId([9; 32]), ..s },
             Subject { node: NodeNumber(3), ..s },
             Subject { close: CloseId(69), ..s },
+            Subject { life: Incarnation(1), ..s },
             Subject { epoch: Epoch(4), ..s },
             Subject { seq: Seq(899), ..s },
         ] {

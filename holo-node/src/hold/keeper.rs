@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use holo_core::catalog::{CloseId, CloseStage, Held, Operation, ToHold};
 use holo_core::group::Seq;
-use holo_core::replication::{GroupId, ReplicaId};
+use holo_core::replication::{GroupId, Incarnation, ReplicaId};
 use holo_core::{Epoch, ErrorCode, Failure, Instant};
 use zeroize::Zeroizing;
 
@@ -244,7 +244,8 @@ impl Keeper {
 
     fn subject(&self, close: CloseId, group: GroupId, epoch: Epoch, seq: Seq) -> Option<Subject> {
         let cluster = self.control.cluster_id()?;
-        Some(Subject { cluster, node: self.me.node, close, group, epoch, seq })
+        let (node, life) = (self.me.node, Incarnation(0));
+        Some(Subject { cluster, node, life, close, group, epoch, seq })
     }
 }
 
@@ -257,7 +258,7 @@ fn write_files(
     let key: Zeroizing<[u8; 32]> = home.catalog_key()?;
     let mut holds = Vec::with_capacity(groups.len());
     for (subject, frozen) in groups {
-        let bytes = write_group(folder, &key, &subject, &frozen, || true)?;
+        let bytes = write_group(folder, &key, &subject, &frozen, None, || true)?;
         let Subject { group, epoch, seq, .. } = subject;
         holds.push(Held { group, epoch, seq, bytes, at: epoch });
     }

@@ -1,62 +1,75 @@
-//! What a node that stops alone leaves on disk for its next life: the pages of the groups that it held.
+//! What the lives of a node leave on disk when they are told to stop: of each group the pages that it held, and what it
+//! had answered.
 //!
-//! Nobody relies on any of it. The next life begins as a learner like any newcomer, and compares every page that it has
-//! with its primary's digest: what is the same does not travel, what is older or gone does. So it does not matter when
-//! the pages were written down, whether all of them were, and what became of the groups meanwhile.
+//! What a life left is the group's data as long as the catalog has that life in sync ([`super::resume`]). To everybody
+//! else it is a start: the next life begins as a learner like any newcomer, and compares every page that it has with its
+//! primary's digest. What is the same does not travel, what is older or gone does.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use holo_core::catalog::CloseId;
 use holo_core::group::Seq;
-use holo_core::replication::{GroupId, NodeNumber};
-use holo_core::{ClusterId, Epoch, ErrorCode, Failure};
+use holo_core::replication::{Class, GroupId, Incarnation, NodeNumber, Remains};
+use holo_core::wire::{Decode, RemainsBody};
+use holo_core::{ClusterId, Epoch, ErrorCode, Failure, PartitionId};
+use parking_lot::Mutex;
+use prost::Message;
 
 use super::file::{self, Page, Subject};
 use super::write_group;
-use crate::data::Frozen;
+use crate::data::LeftBehind;
 use crate::home::{Home, make_directory};
-use crate::links::pause_for;
-use crate::workers::blocking;
 
 /// The folder of these files in a node's directory.
 const FOLDER: &str = "kept";
-/// Groups that have not come back after so long went elsewhere.
-const USEFUL_FOR: Duration = Duration::from_secs(3600);
 
-/// Pages for the next life of a node, and from its last one.
+/// What the lives of a node have left.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     home: Home,
     folder: PathBuf,
     cluster: ClusterId,
     node: NodeNumber,
+    /// Which lives have left a file of a group.
+    lives: Arc<Mutex<BTreeMap<GroupId, BTreeSet<Incarnation>>>>,
+}
+
+/// Whether there are files of earlier lives in a node's directory.
+pub(crate) fn keeps_any(home: &Home) -> bool {
+    !files_in(&home.file(FOLDER)).is_empty()
 }
 
 impl Kept {
     /// Those of a node's directory.
     pub(crate) fn new(home: Home, cluster: ClusterId, node: NodeNumber) -> Self {
         let folder = home.file(FOLDER);
-        Self { home, folder, cluster, node }
+        let lives = Arc::new(Mutex::new(files_in(&folder)));
+        Self { home, folder, cluster, node, lives }
     }
 
-    /// Writes down one group after the other as long as `goes_on`, which is asked at every page; gives how many groups and
-    /// bytes are on disk.
+    /// Writes down what `life` leaves, one group after the other as long as `goes_on`, which is asked at every page; gives
+    /// how many groups and bytes are on disk.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::FileFailed`]; what was written before stays.
     pub(crate) fn write(
         &self,
-        groups: Vec<(GroupId, Frozen)>,
+        life: Incarnation,
+        groups: Vec<LeftBehind>,
         goes_on: impl Fn() -> bool,
     ) -> Result<(usize, u64), Failure> {
         make_directory(&self.folder)?;
         let key = self.home.catalog_key()?;
         let (mut count, mut bytes) = (0, 0);
-        for (group, frozen) in groups {
-            match write_group(&self.folder, &key, &self.subject(group), &frozen, &goes_on) {
+        for LeftBehind { remains, frozen, was_member } in groups {
+            let group = remains.group;
+            let state = RemainsBody::from(&remains).encode_to_vec();
+            let subject = self.subject(group, life);
+            match write_group(&self.folder, &key, &subject, &frozen, Some(&state), &goes_on) {
                 Ok(written) => {
                     bytes += written;
                     count += 1;
@@ -64,16 +77,36 @@ impl Kept {
                 Err(failure) if failure.code == ErrorCode::Cancelled => break,
                 Err(failure) => return Err(failure),
             }
+            // Where this life was no member, the group may still go on from what an earlier one left.
+            if was_member {
+                self.forget(group)?;
+            }
+            self.lives.lock().entry(group).or_default().insert(life);
         }
+        file::sync_folder(&self.folder)?;
         Ok((count, bytes))
     }
 
-    /// Whether there are pages of a group.
+    /// Whether any life has left a group.
     pub(crate) fn has(&self, group: GroupId) -> bool {
-        self.place(group).exists()
+        self.lives.lock().contains_key(&group)
     }
 
-    /// Hands out the pages of a group.
+    /// Hands out the pages of a group as the latest life left them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::read`]; [`ErrorCode::Corrupt`] when none has.
+    pub(crate) fn read_latest(
+        &self,
+        group: GroupId,
+        take: impl FnMut(Page<'_>) -> Result<(), Failure>,
+    ) -> Result<Remains, Failure> {
+        let latest = self.lives.lock().get(&group).and_then(|lives| lives.last().copied());
+        self.read(group, latest.unwrap_or_default(), take)
+    }
+
+    /// Hands out the pages of a group as a life left them, and says what else it left.
     ///
     /// # Errors
     ///
@@ -81,39 +114,79 @@ impl Kept {
     pub(crate) fn read(
         &self,
         group: GroupId,
+        life: Incarnation,
         take: impl FnMut(Page<'_>) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Remains, Failure> {
         let key = self.home.catalog_key()?;
-        file::read(&self.folder, &key, &self.subject(group), take)
+        let state = file::read(&self.folder, &key, &self.subject(group, life), take)?;
+        let incomplete = || {
+            let message = format!("what life {} left of group {group} is incomplete", life.0);
+            Failure::new(ErrorCode::Corrupt, message)
+        };
+        let body = RemainsBody::decode_body(&state.ok_or_else(incomplete)?);
+        body.and_then(|body| body.checked(group)).map_err(|_malformed| incomplete())
     }
 
-    /// Deletes the pages of a group. Those that stay cost room, and are compared in vain another time.
+    /// Deletes what lives have left of a group. Files that stay cost room, and are compared in vain another time.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::FileFailed`].
     pub(crate) fn forget(&self, group: GroupId) -> Result<(), Failure> {
-        let place = self.place(group);
-        fs::remove_file(&place).map_err(|source| file::failed(&place, &source))
+        let Some(lives) = self.lives.lock().remove(&group) else { return Ok(()) };
+        for life in lives {
+            let place = self.place(group, life);
+            fs::remove_file(&place).map_err(|source| file::failed(&place, &source))?;
+        }
+        Ok(())
     }
 
-    /// Deletes, after a while, what nobody asked for.
-    pub(crate) async fn expire(self) {
-        pause_for(USEFUL_FOR).await;
-        if let Err(failure) = blocking(move || file::remove_folder(&self.folder)).await {
-            tracing::warn!(code = %failure.code, message = %failure.message, "pages of an earlier life are not deleted");
+    /// Deletes what lives have left of all groups.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::FileFailed`].
+    pub(crate) fn forget_all(&self) -> Result<(), Failure> {
+        self.lives.lock().clear();
+        file::remove_folder(&self.folder)
+    }
+
+    fn place(&self, group: GroupId, life: Incarnation) -> PathBuf {
+        self.folder.join(self.subject(group, life).file_name())
+    }
+
+    fn subject(&self, group: GroupId, life: Incarnation) -> Subject {
+        let (cluster, node) = (self.cluster, self.node);
+        Subject {
+            cluster,
+            node,
+            life,
+            close: CloseId::default(),
+            group,
+            epoch: Epoch(0),
+            seq: Seq(0),
         }
     }
+}
 
-    fn place(&self, group: GroupId) -> PathBuf {
-        self.folder.join(self.subject(group).file_name())
+/// Of which groups and lives there are files. What cannot be read, or has another name, is none.
+fn files_in(folder: &Path) -> BTreeMap<GroupId, BTreeSet<Incarnation>> {
+    let mut lives: BTreeMap<GroupId, BTreeSet<Incarnation>> = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if let Some((group, life)) = entry.file_name().to_str().and_then(parse_name) {
+            lives.entry(group).or_default().insert(life);
+        }
     }
+    lives
+}
 
-    /// What is in a file is compared page by page, so nothing hangs on the state that the group was in.
-    fn subject(&self, group: GroupId) -> Subject {
-        let (cluster, node) = (self.cluster, self.node);
-        Subject { cluster, node, close: CloseId::default(), group, epoch: Epoch(0), seq: Seq(0) }
-    }
+fn parse_name(name: &str) -> Option<(GroupId, Incarnation)> {
+    let (partition, rest) = name.strip_suffix(".hold")?.split_once("-r")?;
+    let (replicas, rest) = rest.split_once('m')?;
+    let (min_in_sync, life) = rest.split_once("-l")?;
+    let class = Class { replicas: replicas.parse().ok()?, min_in_sync: min_in_sync.parse().ok()? };
+    let group = GroupId { partition: PartitionId(partition.parse().ok()?), class };
+    Some((group, Incarnation(life.parse().ok()?)))
 }
 
 #[cfg(test)]

@@ -3,18 +3,22 @@
 //! - `file`: one group in one file, encrypted, every page with its BLAKE3
 //! - `keeper`: writes them when the whole cluster closes, offers them back when it starts again, deletes them when it is
 //!   open; they are the data then
-//! - `kept`: writes them when this node alone stops, so that its next life copies only what differs
+//! - `kept`: writes them when this node stops by itself, one file for each group and life
+//! - `resume`: offers them when it starts again; they are the data where the life that left them is in sync still, and
+//!   elsewhere a learner begins with them, so that only what differs is copied
 
 mod file;
 mod keeper;
 mod kept;
+mod resume;
 
 use std::path::Path;
 
 use holo_core::{ErrorCode, Failure};
 
 pub(crate) use keeper::keep;
-pub(crate) use kept::Kept;
+pub(crate) use kept::{Kept, keeps_any};
+pub(crate) use resume::resume;
 
 use self::file::{Page, Subject, Writer};
 use crate::data::Frozen;
@@ -22,7 +26,8 @@ use crate::data::Frozen;
 /// The folder of these files in a node's directory.
 const FOLDER: &str = "hold";
 
-/// Writes a group into its file; gives the bytes of its pages. Who relies on the file has still to sync the folder.
+/// Writes a group into its file, with what else there is to know of it; gives the bytes of its pages. Who relies on the
+/// file has still to sync the folder.
 ///
 /// # Errors
 ///
@@ -32,6 +37,7 @@ fn write_group(
     key: &[u8; 32],
     subject: &Subject,
     frozen: &Frozen,
+    state: Option<&[u8]>,
     goes_on: impl Fn() -> bool,
 ) -> Result<u64, Failure> {
     let mut writer = Writer::new(folder, key, subject)?;
@@ -44,6 +50,7 @@ fn write_group(
         let bytes: Vec<u8> = run.slices().flatten().copied().collect();
         writer.put(&Page { array, shard, index, digest: *digest, bytes: &bytes })
     });
+    let written = written.and_then(|()| state.map_or(Ok(()), |state| writer.put_state(state)));
     match written {
         Ok(()) => writer.finish(),
         Err(failure) => {

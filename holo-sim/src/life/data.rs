@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use holo_core::group::Seq;
 use holo_core::replication::{
     Input, LogPosition, PayloadId, ReadGate, ReplicaId, Role, SnapshotId,
 };
-use holo_core::{Epoch, ErrorCode, Failure, Instant};
+use holo_core::{Epoch, Instant};
 
 use super::Life;
 use crate::env::Env;
@@ -16,7 +15,7 @@ use crate::network::MILLISECOND;
 use crate::packet::{Bulk, Frozen, Job};
 use crate::queue::Time;
 use crate::store::{FETCH_TRIES, Fetch, Staged, digest_of_one};
-use crate::watch::{Applied, Invariant};
+use crate::watch::Invariant;
 
 impl Life {
     /// Data beside the log.
@@ -121,20 +120,12 @@ impl Life {
         let outcome = match store.apply(&waiting) {
             Ok(effect) => {
                 let operation = effect.operation;
-                let seen = Applied {
-                    operation: effect.fingerprint,
-                    state: store.digest(),
-                    request: (operation.session, operation.number),
-                };
+                let seen = store.seen(&effect);
                 if !is_past {
                     env.watch.applied(env.now, group, me, seq, seen);
                 }
                 env.say(|| format!("{me} applies {} of group {group}: {operation:?}", seq.0));
-                let refused = || Failure::new(ErrorCode::InvalidArgument, "not this value");
-                effect
-                    .before
-                    .map(|before| Bytes::copy_from_slice(&before.to_le_bytes()))
-                    .ok_or_else(refused)
+                effect.outcome()
             }
             Err(why) => {
                 env.watch.broken(env.now, Invariant::Contract, || {
@@ -185,13 +176,14 @@ impl Life {
 
     /// What an earlier life has kept of a group.
     fn kept_of(&self, group: usize) -> Option<&[u64]> {
-        self.kept.get(group)?.as_deref()
+        Some(&self.kept.get(group)?.last()?.values)
     }
 
     /// Takes of what an earlier life has kept what is the same in the snapshot; the rest has to come.
     fn compare_kept(&mut self, env: &mut Env, group: usize, digests: &[u64]) {
         let kept = Arc::clone(&self.kept);
-        let kept = kept.get(group).and_then(Option::as_deref).unwrap_or_default();
+        let kept = kept.get(group).and_then(|left| left.last());
+        let kept = kept.map_or(&[][..], |left| &left.values);
         let Some(fetch) = self.stores[group].fetch.as_mut().filter(|fetch| fetch.compares) else {
             return;
         };
@@ -356,7 +348,8 @@ impl Life {
         let begins = self.stores[group].role == Role::Empty && role == Role::PrimaryPending;
         self.stores[group].role = role;
         let me = self.me;
-        if begins && epoch >= env.watch.since(group) {
+        let goes_on = self.go_on(env, group, role);
+        if begins && !goes_on && epoch >= env.watch.since(group) {
             env.watch.begins(env.now, group, me, self.stores[group].digest());
         }
         env.say(|| format!("{me} is {role:?} of group {group} in epoch {}", epoch.0));

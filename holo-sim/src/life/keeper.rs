@@ -147,6 +147,7 @@ impl Life {
         match disk.read(name) {
             Some(values) => {
                 env.say(|| format!("{me} puts {name:?} back, for after epoch {}", at.0));
+                self.heir.restored.remove(&group);
                 self.stores[group].put_back(values);
                 self.keeper.put_back.insert(group, at);
             }

@@ -3,12 +3,13 @@
 mod data;
 mod keeper;
 mod requests;
+mod resume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holo_core::group::Ticket;
-use holo_core::replication::{GroupId, Host, Input, Message, Output, ReplicaId};
+use holo_core::replication::{GroupId, Host, Input, Message, Output, ReplicaId, Role};
 use holo_core::{Epoch, Instant};
 
 use crate::brief;
@@ -65,6 +66,8 @@ pub(crate) struct Life {
     is_superseded: bool,
     /// What it does when the cluster stops.
     keeper: keeper::Keeper,
+    /// What it does about its earlier lives.
+    heir: resume::Heir,
 }
 
 impl Life {
@@ -89,6 +92,7 @@ impl Life {
             settled: 0,
             is_superseded: false,
             keeper: keeper::Keeper::default(),
+            heir: resume::Heir::default(),
         }
     }
 
@@ -176,6 +180,7 @@ impl Life {
             }
             let input = match news {
                 News::Config { group, claim } => {
+                    self.note_past(*group, &claim.config);
                     let is_mine = claim.config.names(self.me.node);
                     if !is_mine && self.host.config(env.groups[*group]).is_none() {
                         continue;
@@ -203,6 +208,11 @@ impl Life {
             Job::Keep => self.keep_again(env, disk),
             Job::Synced(name) => self.on_synced(env, disk, name),
             Job::Read { name, at } => self.on_read(env, disk, name, at),
+            Job::Restore(past) => self.on_restored(env, past),
+            Job::Resume => {
+                self.heir.is_armed = false;
+                self.resume(env);
+            }
             Job::End => self.end(),
             Job::Apply { group, filling } => {
                 if self.stores[group].filling == filling && self.stores[group].is_blocked {
@@ -325,8 +335,12 @@ impl Life {
                 let Some(group) = self.touch(env, group) else { return };
                 let me = self.me;
                 env.say(|| format!("{me} drops group {group}"));
-                self.stores[group].reset();
-                self.forget_put_back(group);
+                let inherited = self.heir.restored.remove(&group).is_some();
+                // Who is no member holds nothing of it but what a close had left on disk.
+                if self.stores[group].role != Role::Empty || inherited {
+                    self.stores[group].reset();
+                    self.forget_put_back(group);
+                }
             }
             Output::Role { group, role, epoch } => {
                 let Some(group) = self.touch(env, group) else { return };

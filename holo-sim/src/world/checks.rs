@@ -65,6 +65,8 @@ impl World {
             return;
         }
         let holds = place.filter(|(has_base, ..)| *has_base).map(|(_, held, _)| held);
+        // What it goes on from, when it has not heard yet that it may.
+        let holds = holds.max(life.inherits(group));
         if holds.is_none_or(|last| last < commit) {
             let epoch = config.epoch;
             self.env.watch.broken(self.env.now, Invariant::I4InSyncHolds, || {
@@ -134,7 +136,8 @@ impl World {
         let scenario = &self.env.scenario;
         let gone = self.down.iter().filter(|down| **down == Some(Forever(true))).count();
         let noticed = if gone > 0 { scenario.catalog.down_after + SECOND } else { 0 };
-        PRIMARY_WITHIN + noticed + scenario.residue.delay(gone, &scenario.constants)
+        let heirs = scenario.stops_per_mille > 0 || scenario.reboot.is_some();
+        PRIMARY_WITHIN + noticed + scenario.residue.delay(gone, heirs, &scenario.constants)
     }
 
     /// Whether reads may be demanded: where a member cannot be let go, they wait for its promise, and who hears nothing does
@@ -257,7 +260,8 @@ impl World {
         for group in 0..self.env.groups.len() {
             for life in self.nodes.iter().filter_map(Node::life) {
                 let (me, store) = (life.me(), life.store(group));
-                let in_sync = self.catalog.config(group).in_sync.contains(&me);
+                let in_sync =
+                    self.catalog.config(group).in_sync.contains(&me) && store.role != Role::Empty;
                 let expected = self.env.watch.state_at(group, store.applied);
                 if in_sync && store.applied > Seq(0) && expected != store.digest() {
                     self.env.watch.broken(now, Invariant::I3SamePrefix, || {

@@ -66,6 +66,9 @@ impl World {
 
     /// Whether a group waits for a node that is there, or will be, and has it whole on disk.
     pub(super) fn comes_back(&self, group: usize) -> bool {
+        if self.is_inherited(group) {
+            return true;
+        }
         let Some(close) = self.catalog.close() else { return false };
         let Some(hold) = self.catalog.awaited(self.env.groups[group]) else { return false };
         let (close, epoch, seq) = (close.id, hold.epoch, hold.seq);
@@ -78,6 +81,18 @@ impl World {
                 !is_gone && !refused && node.disk().read(name).is_some()
             })
         })
+    }
+
+    /// Whether a group goes on once a node that is there, or will be, has read what its earlier life left of it.
+    fn is_inherited(&self, group: usize) -> bool {
+        let config = self.catalog.config(group);
+        let left = config.in_sync.iter().any(|member| {
+            let node = node_index(*member);
+            let is_gone = self.down[node] == Some(Forever(true));
+            !is_gone
+                && self.nodes.get(node).is_some_and(|it| it.has_left(group, member.incarnation))
+        });
+        left && !config.lost
     }
 
     /// Whether the cluster is about to stop, or comes back; says when that takes too long.
@@ -114,8 +129,19 @@ impl World {
         true
     }
 
-    /// I9 when a close is finished; and forgets what replicas held of a log that is no more.
+    /// I9 when a close is finished, I11 when a group is lost; and forgets what replicas held of a log that is no more.
     pub(super) fn check_close(&mut self) {
+        while let Some((group, in_sync)) = self.env.given_up.pop() {
+            let left_by = in_sync.into_iter().find(|member| {
+                let node = self.nodes.get(node_index(*member));
+                node.is_some_and(|node| node.has_left(group, member.incarnation))
+            });
+            if let Some(left_by) = left_by.filter(|_| !self.is_on_disk(group)) {
+                self.env.watch.broken(self.env.now, Invariant::I11Inherited, || {
+                    format!("group {group} is lost, and {left_by} has left it on its disk")
+                });
+            }
+        }
         while let Some(group) = self.env.reopened.pop() {
             self.graveyard.retain(|buried| buried.group != group);
         }

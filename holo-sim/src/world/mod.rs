@@ -20,7 +20,7 @@ use crate::packet::{Event, Packet};
 use crate::proof::KeyedProof;
 use crate::queue::{Queue, Time};
 use crate::rng::{Rng, mix};
-use crate::scenario::Scenario;
+use crate::scenario::{Reboot, Scenario};
 use crate::store::Store;
 use crate::trace::Trace;
 use crate::watch::{Invariant, Violation, Watch};
@@ -114,6 +114,7 @@ impl World {
         let mut stops = Rng::new(mix(seed ^ 0x73_746F_7073));
         let mut scenario = Scenario::draw(&mut rng, &mut Rng::new(mix(seed ^ 0x72_6573_6964_7565)));
         scenario.stops_per_mille = stops.pick(&[0, 0, 300, 800]);
+        scenario.reboot = Reboot::draw(&mut stops, scenario.members);
         let mut env = Env {
             now: 0,
             queue: Queue::new(),
@@ -135,6 +136,7 @@ impl World {
             envelopes: Vec::new(),
             held: Vec::new(),
             reopened: Vec::new(),
+            given_up: Vec::new(),
             scenario,
         };
         let mut catalog = Catalog::found(&mut env);
@@ -219,6 +221,9 @@ impl World {
         self.env.queue.push(catalog::LOOK_EVERY, Event::CatalogTimer);
         self.env.queue.push(self.rng.between(100, 700) * MILLISECOND, Event::Fault);
         self.env.queue.push(scenario.heal_at, Event::Heal);
+        if let Some(reboot) = scenario.reboot {
+            self.env.queue.push(reboot.at, Event::Reboot);
+        }
         if let Some(closing) = scenario.closing {
             self.wants_close = true;
             self.env.queue.push(closing.at, Event::Close);
@@ -293,6 +298,14 @@ impl World {
                 self.operate();
                 None
             }
+            Event::Reboot => {
+                self.reboot();
+                None
+            }
+            Event::Stop { node, away } => {
+                self.stop(node, away);
+                None
+            }
             Event::Heal => {
                 self.heal();
                 None
@@ -339,8 +352,10 @@ impl World {
         }
         self.down[node] = None;
         self.env.say(|| format!("node {} starts", node + 1));
-        if let Some(closing) = self.env.scenario.closing {
-            self.nodes[node].rot(&mut self.rng, closing.rot_per_mille);
+        let closing = self.env.scenario.closing.map(|closing| closing.rot_per_mille);
+        let reboot = self.env.scenario.reboot.map(|reboot| reboot.rot_per_mille);
+        if let Some(per_mille) = closing.max(reboot) {
+            self.nodes[node].rot(&mut self.rng, per_mille);
         }
         self.nodes[node].start();
         let keeps = self.env.plant.is(holo_core::replication::Mutant::RestartKeepsIdentity);

@@ -14,12 +14,14 @@ use crate::catalog::command::{
     Registration, TableUpdate,
 };
 use crate::catalog::nodes::BootId;
+use crate::catalog::resume::{PastReplica, Resumption};
 use crate::group::Seq;
 use crate::replication::{Incarnation, NodeNumber, ReplicaId};
 use crate::wire::catalog::{
     AdmissionBody, BootstrapBody, CommandBody, GroupsBody, HeldBody, HeldGroupBody, LeaseBody,
     LivenessBody, NewArrayBody, NodeChangeBody, NumbersBody, OperationBody, ProposalsBody,
-    RegistrationBody, SettleBody, TablesBody, TenantArrayBody, TicketRecordBody,
+    RegistrationBody, ResumeBody, ResumptionBody, SettleBody, TablesBody, TenantArrayBody,
+    TicketRecordBody,
 };
 use crate::{
     ArrayId, ArrayLayout, ArrayName, DType, Epoch, Failure, Role, Shape, TableVersion, TenantId,
@@ -136,6 +138,10 @@ fn from_operation(operation: &Operation) -> OperationBody {
         Operation::Reopen { close, reporter, holds } => {
             OperationBody::Reopen(from_held(*close, *reporter, holds))
         }
+        Operation::Resume { reporter, found } => OperationBody::Resume(ResumeBody {
+            reporter: from_replica(*reporter),
+            found: found.iter().map(from_resumption).collect(),
+        }),
         Operation::Settle { close, groups } => OperationBody::Settle(SettleBody {
             close: close.0,
             groups: groups.iter().copied().map(Into::into).collect(),
@@ -206,6 +212,10 @@ fn to_operation(body: OperationBody) -> Result<Operation, Failure> {
             let (close, reporter, holds) = to_held(body)?;
             Operation::Reopen { close, reporter, holds }
         }
+        OperationBody::Resume(body) => Operation::Resume {
+            reporter: to_replica(body.reporter),
+            found: all(body.found, to_resumption)?,
+        },
         OperationBody::Settle(body) => Operation::Settle {
             close: CloseId(body.close),
             groups: all(body.groups, TryInto::try_into)?,
@@ -242,6 +252,7 @@ fn from_registration(start: &Registration) -> RegistrationBody {
         agent: start.agent.clone(),
         address: start.address.clone(),
         after: start.after.map(|life| life.0),
+        keeps: start.keeps,
     }
 }
 
@@ -252,7 +263,22 @@ fn to_registration(body: RegistrationBody) -> Result<Registration, Failure> {
         agent: body.agent,
         address: body.address,
         after: body.after.map(Incarnation),
+        keeps: body.keeps,
     })
+}
+
+fn from_resumption(found: &Resumption) -> ResumptionBody {
+    let Resumption { past: PastReplica { group, life, at }, is_whole } = *found;
+    ResumptionBody { group: Some(group.into()), life: life.0, at: at.0, is_whole }
+}
+
+fn to_resumption(body: ResumptionBody) -> Result<Resumption, Failure> {
+    let past = PastReplica {
+        group: required(body.group, "the group of a resumption")?.try_into()?,
+        life: Incarnation(body.life),
+        at: Epoch(body.at),
+    };
+    Ok(Resumption { past, is_whole: body.is_whole })
 }
 
 fn from_held(close: CloseId, reporter: ReplicaId, holds: &[Held]) -> HeldBody {

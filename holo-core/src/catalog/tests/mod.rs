@@ -257,6 +257,7 @@ fn registration(node: u32, boot: u8) -> Registration {
         agent: "holo 0.1.0".to_owned(),
         address: String::new(),
         after: None,
+        keeps: false,
     }
 }
 

@@ -8,11 +8,13 @@
 //! | `takeover` | silence, barrier, promises, the permission to read |
 //! | `steering` | towards the wanted holders, one change after the other |
 //! | `copies` | snapshots for learners |
+//! | `remains` | what it begins with, and what it leaves for the next life of its node |
 
 mod apply;
 mod copies;
 mod follow;
 mod lead;
+mod remains;
 mod steering;
 mod takeover;
 
@@ -42,6 +44,7 @@ use apply::Running;
 use copies::Turns;
 use lead::Lead;
 pub(super) use lead::Wanted;
+use remains::Restored;
 
 /// What the replicas of a host share, and need of it while they handle an event.
 #[derive(Debug)]
@@ -140,6 +143,9 @@ pub(super) struct Replica {
     noted: Attention,
     follow: Follow,
     lead: Option<Box<Lead>>,
+    restored: Option<Box<Restored>>,
+    /// Until when an earlier life may have promised its silence.
+    silent_until: Instant,
 }
 
 /// What entries are applied to.
@@ -200,6 +206,8 @@ impl Replica {
             noted: Attention::default(),
             follow: Follow::default(),
             lead: None,
+            restored: None,
+            silent_until: Instant(0),
         }
     }
 
@@ -212,6 +220,7 @@ impl Replica {
             self.stand_down(ctx, &new);
         }
         self.claim = claim;
+        self.weigh_restored(ctx, &new);
         self.stirred = true;
         self.adopted_at = ctx.now;
         self.asked_at = None;
@@ -251,19 +260,6 @@ impl Replica {
             self.give_back(ctx);
         }
         self.update_gate(ctx);
-    }
-
-    /// An in-sync replica without a state holds all that was ever committed: nothing. A learner becomes in sync only
-    /// after it said that it has a state, so this is one of the first config's replicas, or of one that starts anew
-    /// because a loss was accepted: what a copy has brought until then is nobody's data.
-    fn start_from_nothing(&mut self, ctx: &mut Context) {
-        if self.base == Base::Ready {
-            return;
-        }
-        if self.role == Role::Learner {
-            self.reset(ctx);
-        }
-        self.base = Base::Ready;
     }
 
     fn adopt_as_primary(&mut self, ctx: &mut Context, old: &GroupConfig) {
@@ -563,10 +559,14 @@ impl Replica {
             return Failure::new(ErrorCode::DataLost, message)
                 .help("`holo ring accept-loss` gives it up: it begins anew as zeros");
         }
-        let message = format!(
-            "group {} is served by replica {} in epoch {}",
-            self.group, config.primary, config.epoch
-        );
+        let message = match config.epoch {
+            // What was put back is nobody's data yet.
+            Epoch(0) => format!("group {} is not here", self.group),
+            epoch => {
+                let primary = config.primary;
+                format!("group {} is served by replica {primary} in epoch {epoch}", self.group)
+            }
+        };
         Failure::new(ErrorCode::WrongNode, message).help("fetch the placement table again")
     }
 

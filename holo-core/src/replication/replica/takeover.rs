@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Base, Context, Replica};
+use crate::limits;
 use crate::replication::config::{ConfigChange, Proposal, ReplicaId};
 use crate::replication::io::{Output, ReadGate, Role};
 use crate::replication::messages::CommitNews;
 use crate::replication::mutant::Mutant;
 use crate::replication::peers::DueBeat;
 use crate::replication::progress::Progress;
-use crate::{Instant, limits};
 
 impl Replica {
     /// Proposes to take over from a primary that is silent, that hears nothing of us, or that does not know that it leads:
@@ -57,11 +57,6 @@ impl Replica {
             self.set_role(ctx, Role::Primary);
             self.update_gate(ctx);
         }
-    }
-
-    /// Until when our promises keep us from serving.
-    pub(in crate::replication) fn blocked_until(&self, ctx: &Context) -> Option<Instant> {
-        ctx.peers.blocked_until(self.group, ctx.now)
     }
 
     /// Says on whose leases local reads rest, when that has changed.

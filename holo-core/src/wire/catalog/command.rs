@@ -21,7 +21,7 @@ pub struct CommandBody {
     #[prost(
         oneof = "OperationBody",
         tags = "10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, \
-                31, 32, 33, 34, 35, 36"
+                31, 32, 33, 34, 35, 36, 37"
     )]
     pub operation: Option<OperationBody>,
 }
@@ -107,6 +107,37 @@ pub enum OperationBody {
     /// Groups that may be written again.
     #[prost(message, tag = "36")]
     Settle(SettleBody),
+    /// What a node has found of its earlier lives.
+    #[prost(message, tag = "37")]
+    Resume(ResumeBody),
+}
+
+/// What a node has found of its earlier lives.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ResumeBody {
+    /// The replica that it is now.
+    #[prost(uint64, tag = "1")]
+    pub reporter: u64,
+    /// The groups.
+    #[prost(message, repeated, tag = "2")]
+    pub found: Vec<ResumptionBody>,
+}
+
+/// What it has found of one of them.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ResumptionBody {
+    /// The group.
+    #[prost(message, optional, tag = "1")]
+    pub group: Option<GroupBody>,
+    /// The earlier life that was in sync.
+    #[prost(uint32, tag = "2")]
+    pub life: u32,
+    /// The epoch of the group's config in which it still is.
+    #[prost(uint64, tag = "3")]
+    pub at: u64,
+    /// What it left is here, whole; otherwise it is gone.
+    #[prost(bool, tag = "4")]
+    pub is_whole: bool,
 }
 
 /// Groups that a node has on disk, or has read from there.
@@ -209,6 +240,9 @@ pub struct RegistrationBody {
     /// The node's latest life as the process knows it; without one, whichever it is.
     #[prost(uint32, optional, tag = "6")]
     pub after: Option<u32>,
+    /// Earlier lives have left groups on disk.
+    #[prost(bool, tag = "7")]
+    pub keeps: bool,
 }
 
 /// Who answers and who does not.

@@ -17,7 +17,7 @@ pub use answer::{
 pub use command::{
     AdmissionBody, BootstrapBody, CommandBody, GroupsBody, HeldBody, HeldGroupBody, LeaseBody,
     LivenessBody, NewArrayBody, NodeChangeBody, OperationBody, ProposalBody, ProposalsBody,
-    RegistrationBody, SettleBody, TenantArrayBody,
+    RegistrationBody, ResumeBody, ResumptionBody, SettleBody, TenantArrayBody,
 };
 pub use parts::{
     ConfigBody, GrantBody, NewNodeBody, NumbersBody, PrincipalRecordBody, SettingsRecordBody,

@@ -10,7 +10,7 @@ pub use append::{AppendAckBody, AppendBody, AppendNackBody, PositionBody};
 pub use beat::{BeatAckBody, BeatBody, CommitBody, ReleaseBody};
 pub use claim::{ClaimBody, ReplicaBody};
 pub use entry::{EntryBody, OpBody};
-pub use snapshot::{RequestEndBody, SessionBody, SnapshotOfferBody};
+pub use snapshot::{RemainsBody, RequestEndBody, SessionBody, SnapshotOfferBody};
 
 use super::GroupBody;
 use crate::group::Seq;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::append::position;
 use super::{ClaimBody, PositionBody, malformed, too_many};
 use crate::replication::{
-    Answer, Outcome, SessionId, SessionWindow, SessionWindows, SnapshotId, SnapshotOffer,
+    Answer, GroupId, Outcome, Remains, SessionId, SessionWindow, SessionWindows, SnapshotId,
+    SnapshotOffer,
 };
 use crate::wire::GroupBody;
 use crate::{Epoch, ErrorCode, Failure, limits};
@@ -70,25 +71,7 @@ pub struct RequestEndBody {
 
 impl SnapshotOfferBody {
     pub(super) fn checked(self) -> Result<SnapshotOffer, Failure> {
-        if self.sessions.len() > limits::GROUP_SESSIONS_MAX {
-            return Err(too_many("sessions", self.sessions.len()));
-        }
-        let mut sessions = BTreeMap::new();
-        for body in self.sessions {
-            let mut answers = BTreeMap::new();
-            for answer in body.answers {
-                let end = match answer.refused {
-                    0 => Answer::Done(
-                        Outcome::new(&answer.result).ok_or_else(|| malformed("a long result"))?,
-                    ),
-                    code => Answer::Refused(ErrorCode::from_number(code)),
-                };
-                answers.insert(answer.number, end);
-            }
-            let window = SessionWindow { floor: body.floor, highest: body.highest, answers };
-            sessions.insert(SessionId(body.session), window);
-        }
-        let windows = SessionWindows::from_parts(SessionId(self.expired_below), sessions)?;
+        let windows = windows(self.expired_below, self.sessions)?;
         Ok(SnapshotOffer {
             group: GroupBody::checked(self.group)?,
             epoch: Epoch(self.epoch),
@@ -98,6 +81,65 @@ impl SnapshotOfferBody {
             windows: Arc::new(windows),
         })
     }
+}
+
+/// What is left of a group beside its pages, as it lies in a file: [`Remains`](crate::replication::Remains).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RemainsBody {
+    /// The last entry in the pages.
+    #[prost(message, optional, tag = "1")]
+    pub at: Option<PositionBody>,
+    /// Sessions below this one have expired.
+    #[prost(uint64, tag = "2")]
+    pub expired_below: u64,
+    /// The other sessions.
+    #[prost(message, repeated, tag = "3")]
+    pub sessions: Vec<SessionBody>,
+}
+
+impl RemainsBody {
+    /// As what is left of a group.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::Malformed`].
+    pub fn checked(self, group: GroupId) -> Result<Remains, Failure> {
+        let windows = windows(self.expired_below, self.sessions)?;
+        Ok(Remains { group, at: position(self.at)?, windows: Arc::new(windows) })
+    }
+}
+
+impl From<&Remains> for RemainsBody {
+    fn from(remains: &Remains) -> Self {
+        let windows = &remains.windows;
+        Self {
+            at: Some(remains.at.into()),
+            expired_below: windows.expired_below().0,
+            sessions: windows.sessions().iter().map(Into::into).collect(),
+        }
+    }
+}
+
+fn windows(expired_below: u64, sessions: Vec<SessionBody>) -> Result<SessionWindows, Failure> {
+    if sessions.len() > limits::GROUP_SESSIONS_MAX {
+        return Err(too_many("sessions", sessions.len()));
+    }
+    let mut known = BTreeMap::new();
+    for body in sessions {
+        let mut answers = BTreeMap::new();
+        for answer in body.answers {
+            let end = match answer.refused {
+                0 => Answer::Done(
+                    Outcome::new(&answer.result).ok_or_else(|| malformed("a long result"))?,
+                ),
+                code => Answer::Refused(ErrorCode::from_number(code)),
+            };
+            answers.insert(answer.number, end);
+        }
+        let window = SessionWindow { floor: body.floor, highest: body.highest, answers };
+        known.insert(SessionId(body.session), window);
+    }
+    SessionWindows::from_parts(SessionId(expired_below), known)
 }
 
 impl From<(&SessionId, &SessionWindow)> for SessionBody {

@@ -103,6 +103,5 @@ fn unserved(state: &CatalogState) -> Unserved {
 
 /// Whether none of those who hold a group answers. They may yet, with all that they had.
 fn is_silent(state: &CatalogState, config: &GroupConfig) -> bool {
-    let up = |number| state.node(number).is_some_and(|node| node.up);
-    !config.in_sync.iter().any(|replica| up(replica.node))
+    !config.in_sync.iter().any(|replica| state.is_up(*replica))
 }

@@ -215,8 +215,7 @@ fn count_groups(state: &CatalogState, report: &mut ClusterReport) {
     }
 }
 
-/// Copies that are in sync and whose nodes answer.
+/// Copies that are in sync and whose processes answer.
 fn in_sync_up(state: &CatalogState, config: &GroupConfig) -> usize {
-    let up = |number: NodeNumber| state.node(number).is_some_and(|node| node.up);
-    config.in_sync.iter().filter(|member| up(member.node)).count()
+    config.in_sync.iter().filter(|member| state.is_up(**member)).count()
 }

@@ -1,9 +1,10 @@
 //! A copy begins with what the last life of its node left behind, as far as that is of use.
 
 use super::*;
-use crate::data::Frozen;
+use crate::data::{Frozen, LeftBehind};
 use crate::hold::Kept;
 use crate::home::Home;
+use holo_core::replication::{LogPosition, Remains};
 
 const WRITTEN: u64 = 700_000;
 
@@ -15,7 +16,10 @@ async fn brought_up(spoil: impl FnOnce(&mut Vec<u8>)) -> (u64, bool) {
     let folder = tempfile::tempdir().unwrap();
     let kept = Kept::new(Home::at(folder.path()), CLUSTER, replica(2).node);
     let frozen = Frozen::of(&lab.planes[0].arrays.shards_of_group(GROUP));
-    assert_eq!(kept.write(vec![(GROUP, frozen)], || true).unwrap().0, 1);
+    let (at, windows) = (LogPosition::default(), Arc::default());
+    let remains = Remains { group: GROUP, at, windows };
+    let left = LeftBehind { remains, frozen, was_member: true };
+    assert_eq!(kept.write(Incarnation(1), vec![left], || true).unwrap().0, 1);
     let file = std::fs::read_dir(folder.path().join("kept")).unwrap().next().unwrap().unwrap();
     let mut bytes = std::fs::read(file.path()).unwrap();
     spoil(&mut bytes);
@@ -40,7 +44,7 @@ async fn what_was_kept_and_is_damaged_counts_as_nothing_to_compare() {
     let spoilt: [fn(&mut Vec<u8>); 3] = [
         |bytes| bytes[100_000] ^= 1,
         |bytes| bytes.truncate(300_000),
-        // The close, which is none for kept pages.
+        // The life that left it.
         |bytes| bytes[64] ^= 1,
     ];
     for spoil in spoilt {

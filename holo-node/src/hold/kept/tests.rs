@@ -1,16 +1,20 @@
 use std::sync::Arc;
 
-use holo_core::replication::Class;
+use holo_core::replication::{
+    Answer, LogPosition, Outcome, SessionId, SessionWindow, SessionWindows,
+};
 use holo_core::{ArrayId, PAGE_BYTES, PartitionId, ShardIndex};
 use holo_mem::{Arena, Shard};
 use tempfile::TempDir;
 
 use super::*;
+use crate::data::Frozen;
 use crate::hold::file::Writer;
 
 const ARRAY: ArrayId = ArrayId(4);
 const SHARD: ShardIndex = ShardIndex(6);
 const GROUP: GroupId = group(200, 1);
+const LIFE: Incarnation = Incarnation(3);
 /// Pages of the shard, of which the second one was never written.
 const PAGES: u64 = 3;
 
@@ -31,7 +35,7 @@ impl Life {
     /// A life that left one group behind.
     fn with_a_group() -> Self {
         let life = Self::new(2);
-        assert_eq!(life.write(vec![(GROUP, frozen(1))]), (1, 2 * PAGE_BYTES as u64));
+        assert_eq!(life.write(3, vec![left(GROUP, 1)]), (1, 2 * PAGE_BYTES as u64));
         life
     }
 
@@ -41,17 +45,42 @@ impl Life {
         Self { folder, kept }
     }
 
-    fn write(&self, groups: Vec<(GroupId, Frozen)>) -> (usize, u64) {
-        self.kept.write(groups, || true).unwrap()
+    fn write(&self, life: u32, groups: Vec<LeftBehind>) -> (usize, u64) {
+        self.kept.write(Incarnation(life), groups, || true).unwrap()
+    }
+
+    /// As the next life finds it.
+    fn found(&self) -> Kept {
+        Kept::new(Home::at(self.folder.path()), self.kept.cluster, self.kept.node)
     }
 
     fn file(&self, group: GroupId) -> PathBuf {
-        self.kept.place(group)
+        self.kept.place(group, LIFE)
     }
 
     fn bytes(&self) -> Vec<u8> {
         fs::read(self.file(GROUP)).unwrap()
     }
+}
+
+/// A group as a life leaves it that was a member, its first and last page full of `value`.
+fn left(group: GroupId, value: u8) -> LeftBehind {
+    LeftBehind { remains: remains(group, value), frozen: frozen(value), was_member: true }
+}
+
+fn remains(group: GroupId, value: u8) -> Remains {
+    let window = SessionWindow {
+        floor: 4,
+        highest: 6,
+        answers: BTreeMap::from([
+            (5, Answer::Done(Outcome::new(&[value; 8]).unwrap())),
+            (6, Answer::Refused(ErrorCode::OutOfRange)),
+        ]),
+    };
+    let sessions = BTreeMap::from([(SessionId(9), window)]);
+    let windows = SessionWindows::from_parts(SessionId(2), sessions).unwrap();
+    let at = LogPosition { epoch: Epoch(7), seq: Seq(u64::from(value)) };
+    Remains { group, at, windows: Arc::new(windows) }
 }
 
 /// A shard whose first and last page hold `value`.
@@ -66,10 +95,12 @@ fn frozen(value: u8) -> Frozen {
 
 fn read(kept: &Kept, group: GroupId) -> Result<Vec<Read>, Failure> {
     let mut pages = Vec::new();
-    kept.read(group, |page| {
+    let left = kept.read_latest(group, |page| {
         pages.push((page.array, page.shard, page.index, page.bytes.to_vec()));
         Ok(())
     })?;
+    let value = pages.first().map_or(0, |page| page.3[0]);
+    assert_eq!(left, remains(group, value), "what was answered comes with the pages");
     Ok(pages)
 }
 
@@ -83,17 +114,34 @@ fn is_refused(kept: &Kept, group: GroupId, what: &str) {
 #[test]
 fn what_one_life_left_behind_the_next_one_reads() {
     let life = Life::with_a_group();
-    let (home, cluster) = (Home::at(life.folder.path()), life.kept.cluster);
-    let next = Kept::new(home, cluster, life.kept.node);
-    let page = |index| (ARRAY, SHARD, index, vec![1; PAGE_BYTES]);
-    assert_eq!(read(&next, GROUP).unwrap(), [page(0), page(2)]);
+    assert!(keeps_any(&Home::at(life.folder.path())));
+    let next = life.found();
+    let page = |index, value| (ARRAY, SHARD, index, vec![value; PAGE_BYTES]);
+    assert_eq!(read(&next, GROUP).unwrap(), [page(0, 1), page(2, 1)]);
     assert!(next.has(GROUP) && !next.has(group(201, 1)));
-    // A later life writes over it.
-    assert_eq!(life.write(vec![(GROUP, frozen(7))]).0, 1);
-    assert_eq!(read(&next, GROUP).unwrap()[0].3, [7; PAGE_BYTES]);
+    // A later life that was a member leaves its own in the place of it.
+    assert_eq!(life.write(5, vec![left(GROUP, 7)]).0, 1);
+    let next = life.found();
+    assert_eq!(read(&next, GROUP).unwrap()[0], page(0, 7));
+    let refused = next.read(GROUP, LIFE, |_page| Ok(())).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Corrupt, "{refused}");
     next.forget(GROUP).unwrap();
-    assert!(!next.has(GROUP));
+    assert!(!next.has(GROUP) && !keeps_any(&Home::at(life.folder.path())));
     assert_eq!(fs::read_dir(&next.folder).unwrap().count(), 0, "no draft is left");
+}
+
+#[test]
+fn a_life_that_was_no_member_leaves_what_the_one_before_had_left_as_well() {
+    let life = Life::with_a_group();
+    assert_eq!(life.write(4, vec![LeftBehind { was_member: false, ..left(GROUP, 2) }]).0, 1);
+    let next = life.found();
+    for (of, value) in [(3, 1), (4, 2)] {
+        let found = next.read(GROUP, Incarnation(of), |_page| Ok(())).unwrap();
+        assert_eq!(found, remains(GROUP, value), "life {of}");
+    }
+    assert_eq!(read(&next, GROUP).unwrap()[0].3[0], 2, "a learner begins with the latest");
+    next.forget(GROUP).unwrap();
+    assert_eq!(fs::read_dir(&next.folder).unwrap().count(), 0);
 }
 
 #[test]
@@ -130,7 +178,7 @@ fn what_is_another_groups_nodes_or_clusters_is_refused() {
     let life = Life::with_a_group();
     for other in [group(201, 1), group(200, 2)] {
         fs::copy(life.file(GROUP), life.file(other)).unwrap();
-        is_refused(&life.kept, other, &format!("under the name of {other}"));
+        is_refused(&life.found(), other, &format!("under the name of {other}"));
     }
     let home = || Home::at(life.folder.path());
     let (cluster, node) = (life.kept.cluster, life.kept.node);
@@ -140,28 +188,38 @@ fn what_is_another_groups_nodes_or_clusters_is_refused() {
     let stranger = Life::new(2);
     make_directory(&stranger.kept.folder).unwrap();
     fs::copy(life.file(GROUP), stranger.file(GROUP)).unwrap();
-    is_refused(&stranger.kept, GROUP, "encrypted with another key");
+    is_refused(&stranger.found(), GROUP, "encrypted with another key");
 }
 
 #[test]
-fn pages_of_a_close_are_not_taken_for_kept_ones() {
-    // Those of a close are of one epoch and operation. Kept ones are of none, since every page is compared with the
-    // primary's; what says of itself that it is of an epoch is not theirs, whichever epoch that is.
+fn what_another_life_or_a_close_wrote_is_not_taken_for_what_a_life_left() {
     let life = Life::with_a_group();
     let key = life.kept.home.catalog_key().unwrap();
-    let own = life.kept.subject(GROUP);
+    let own = life.kept.subject(GROUP, LIFE);
     for other in [
+        Subject { life: Incarnation(4), ..own },
+        Subject { life: Incarnation(0), close: CloseId(70), ..own },
         Subject { close: CloseId(70), ..own },
         Subject { epoch: Epoch(1), ..own },
-        Subject { epoch: Epoch(u64::MAX), ..own },
         Subject { seq: Seq(1), ..own },
     ] {
         Writer::new(&life.kept.folder, &key, &other).unwrap().finish().unwrap();
+        fs::rename(life.kept.folder.join(other.file_name()), life.file(GROUP)).unwrap();
         is_refused(&life.kept, GROUP, &format!("{other:?}"));
     }
-    // And one without a page is one like any other.
-    Writer::new(&life.kept.folder, &key, &own).unwrap().finish().unwrap();
+    // One without a page is one like any other; one that does not say what was answered is not whole.
+    let state = RemainsBody::from(&remains(GROUP, 0)).encode_to_vec();
+    let write = |state: Option<&[u8]>| {
+        let mut writer = Writer::new(&life.kept.folder, &key, &own).unwrap();
+        state.map_or(Ok(()), |state| writer.put_state(state)).unwrap();
+        writer.finish().unwrap();
+    };
+    write(Some(&state));
     assert_eq!(read(&life.kept, GROUP).unwrap(), []);
+    write(None);
+    is_refused(&life.kept, GROUP, "nothing but pages");
+    write(Some(b"\xff\xff"));
+    is_refused(&life.kept, GROUP, "something else than answers");
 }
 
 #[test]
@@ -173,8 +231,8 @@ fn when_time_is_up_whole_groups_stay_and_no_part_of_one() {
         pages.set(pages.get() + 1);
         pages.get() <= 3
     };
-    let groups = (1..=3).map(|value| (group(value, 1), frozen(1))).collect();
-    assert_eq!(life.kept.write(groups, goes_on).unwrap(), (1, 2 * PAGE_BYTES as u64));
+    let groups = (1..=3).map(|value| left(group(value, 1), 1)).collect();
+    assert_eq!(life.kept.write(LIFE, groups, goes_on).unwrap(), (1, 2 * PAGE_BYTES as u64));
     let left: Vec<_> = fs::read_dir(&life.kept.folder).unwrap().map(|it| it.unwrap()).collect();
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(read(&life.kept, group(1, 1)).unwrap().len(), 2);
@@ -185,7 +243,7 @@ fn when_time_is_up_whole_groups_stay_and_no_part_of_one() {
 fn a_page_that_nobody_wants_ends_the_reading() {
     let life = Life::with_a_group();
     let mut seen = 0;
-    let refused = life.kept.read(GROUP, |_page| {
+    let refused = life.kept.read(GROUP, LIFE, |_page| {
         seen += 1;
         Err(Failure::new(ErrorCode::OutOfCapacity, "no room"))
     });
