@@ -55,12 +55,19 @@ pub(super) struct Arrays {
     /// Each apart, as the room for them in the tree is half empty when they come one by one.
     by_id: BTreeMap<ArrayId, Box<ArrayRecord>>,
     by_name: BTreeMap<TenantId, BTreeMap<ArrayName, ArrayId>>,
+    /// How many arrays a class has, where it has any; derived.
+    of_class: BTreeMap<Class, usize>,
     next: ArrayId,
 }
 
 impl Arrays {
     pub(super) fn new() -> Self {
-        Self { by_id: BTreeMap::new(), by_name: BTreeMap::new(), next: ArrayId(1) }
+        Self {
+            by_id: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            of_class: BTreeMap::new(),
+            next: ArrayId(1),
+        }
     }
 
     pub(super) fn next(&self) -> ArrayId {
@@ -88,12 +95,18 @@ impl Arrays {
         self.get(*id)
     }
 
+    /// Whether there is an array of a class.
+    pub(super) fn has_class(&self, class: Class) -> bool {
+        self.of_class.contains_key(&class)
+    }
+
     /// Adds or replaces the array of an id.
     pub(super) fn put(&mut self, record: ArrayRecord) {
         let array = &record.descriptor;
         self.remove(array.id);
         self.raise_next(ArrayId(array.id.0.saturating_add(1)));
         self.by_name.entry(array.tenant).or_default().insert(array.name.clone(), array.id);
+        *self.of_class.entry(array.class()).or_default() += 1;
         self.by_id.insert(array.id, Box::new(record));
     }
 
@@ -104,6 +117,12 @@ impl Arrays {
             names.remove(&array.name);
             if names.is_empty() {
                 self.by_name.remove(&array.tenant);
+            }
+        }
+        if let Some(count) = self.of_class.get_mut(&array.class()) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_class.remove(&array.class());
             }
         }
         Some(record)
@@ -264,6 +283,7 @@ impl CatalogState {
         let removed = self.arrays.remove(id).ok_or_else(|| array_not_found(&format!("#{id}")))?;
         self.touch(Subject::Array(id));
         self.reset_empty_lost(removed.descriptor.class());
+        self.release_draining();
         self.open_if_settled();
         Ok(Answer::Removed(removed.descriptor))
     }

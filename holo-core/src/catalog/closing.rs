@@ -389,9 +389,9 @@ impl CatalogState {
         holds.filter(alone).map(|(group, _)| *group).collect()
     }
 
-    /// After a close, groups without data start as soon as there is a node for them.
+    /// Lost groups without data, which all are after a close, start as soon as there is a node for them.
     pub(super) fn start_empty_groups(&mut self) {
-        if self.close.as_ref().is_some_and(|close| close.finished) {
+        if !self.lost.is_empty() {
             for class in self.classes() {
                 self.reset_empty_lost(class);
             }

@@ -3,6 +3,13 @@
 //! Only nodes that answer receive anything: one that is silent may never come back, whether it is planned around yet or
 //! not. So a drain is refused when those that answer are too few, and says when they are fewer than the copies wanted.
 //!
+//! A class whose arrays were all removed keeps its groups, and nobody's data is in them: they stand in no drain's way. Where
+//! nodes enough are left for what must be in sync they move as all others do. Where there are not, so that no primary could
+//! ever give the copy up, the catalog takes the draining node out of the config as soon as another in-sync replica that
+//! answers goes on without it ([`CatalogState::release_draining`]): a take-over, but for who asks. None of them starts anew
+//! for that: an only copy on a node that lives needs no lease of anybody to go on answering, and would do so for as long as
+//! it has not heard of it. It copies its nothing to somebody else, and is out of the group with that one's coming in sync.
+//!
 //! A drain is a state in the catalog. The plan of a draining node's cluster leaves it out, primaries follow the tables
 //! step by step ([`CatalogState::next_change`]), and it is `drained` when no config names it: read from configs, so
 //! whoever asked may die meanwhile.
@@ -13,8 +20,8 @@ use crate::catalog::nodes::{NodeRecord, NodeState};
 use crate::catalog::planner::{Plan, plan_without};
 use crate::catalog::state::CatalogState;
 use crate::catalog::targets::TargetTable;
-use crate::replication::{Class, NodeNumber};
-use crate::{ByteCount, ErrorCode, Failure, UnixMillis};
+use crate::replication::{Class, GroupConfig, GroupId, NodeNumber};
+use crate::{ByteCount, Epoch, ErrorCode, Failure, UnixMillis};
 
 /// Arrays and nodes that a refusal names.
 const NAMED_MAX: usize = 5;
@@ -142,7 +149,7 @@ impl CatalogState {
         }
         let mut refusals = Vec::new();
         for class in self.classes() {
-            if usize::from(class.min_in_sync) <= left {
+            if usize::from(class.min_in_sync) <= left || !self.arrays.has_class(class) {
                 continue;
             }
             let arrays = self.arrays().filter(|array| array.class() == class);
@@ -157,12 +164,7 @@ impl CatalogState {
             let message = format!(
                 "{there} would be left without node {name}{why}, and {} copies must be in sync of {}",
                 class.min_in_sync,
-                // Their groups stay, and keep to what they were made for.
-                if names.is_empty() {
-                    "arrays that were removed".to_owned()
-                } else {
-                    listed(&names)
-                }
+                listed(&names)
             );
             refusals.push(Failure::new(ErrorCode::DrainRefused, message).help(help.clone()));
         }
@@ -180,6 +182,85 @@ impl CatalogState {
         let copies: BTreeSet<u8> = goes.map(|array| array.replicas).collect();
         let fewer = copies.into_iter().filter(|copies| usize::from(*copies) > left);
         fewer.map(|copies| format!("arrays of {copies} copies will have {left}: {why}")).collect()
+    }
+
+    /// Takes draining nodes out of the groups of classes without arrays, as far as their primaries cannot: see the module.
+    ///
+    /// Called after everything by which that may become so: a drain begins, the last array of a class is removed, a node
+    /// falls silent, answers again or takes nothing any more. A replica that comes in sync has a call of its own.
+    pub(super) fn release_draining(&mut self) {
+        let draining = self.nodes.values().filter(|node| is_draining(node));
+        let draining: Vec<NodeNumber> = draining.map(|node| node.number).collect();
+        if draining.is_empty() {
+            return;
+        }
+        let classes = self.classes().into_iter().filter(|class| !self.arrays.has_class(*class));
+        let classes: Vec<Class> = classes.collect();
+        for class in classes {
+            let held = draining.iter().flat_map(|node| self.groups_of(*node));
+            let held: BTreeSet<GroupId> = held.filter(|it| it.class == class).copied().collect();
+            if held.is_empty() {
+                continue;
+            }
+            let short = draining.iter().filter(|node| self.is_short_without(**node, class));
+            let short: BTreeSet<NodeNumber> = short.copied().collect();
+            for group in held {
+                let Some(config) = self.groups.get(&group) else { continue };
+                let mut next = GroupConfig { epoch: Epoch(config.epoch.0 + 1), ..config.clone() };
+                let gone = draining
+                    .iter()
+                    .filter(|node| self.let_go(&mut next, **node, || short.contains(*node)));
+                if gone.count() > 0 {
+                    self.put_group(next);
+                }
+            }
+        }
+    }
+
+    /// As [`Self::release_draining`], for a group that is about to get a new config.
+    pub(super) fn let_draining_go(&self, next: &mut GroupConfig) {
+        let class = next.group.class;
+        let drains = |it: &NodeNumber| self.nodes.get(it).is_some_and(is_draining);
+        let draining: Vec<NodeNumber> = next.members().map(|it| it.node).filter(drains).collect();
+        if draining.is_empty() || self.arrays.has_class(class) {
+            return;
+        }
+        for node in draining {
+            self.let_go(next, node, || self.is_short_without(node, class));
+        }
+    }
+
+    /// Takes a draining node out of a config of a class without arrays; says whether it did. A learner is of no use to
+    /// anybody. Who is in sync stays where its primary can let it go (`is_short` says when not), so that the group has its
+    /// copies all the time for an array to come; and stays as long as no other one that answers has all that it has.
+    fn let_go(
+        &self,
+        next: &mut GroupConfig,
+        node: NodeNumber,
+        is_short: impl FnOnce() -> bool,
+    ) -> bool {
+        let is_learner = next.learners.iter().any(|it| it.node == node);
+        next.learners.retain(|it| it.node != node);
+        let mut others = next.in_sync.iter().filter(|it| it.node != node);
+        let is_in_sync = others.clone().count() < next.in_sync.len();
+        if !is_in_sync || !others.any(|it| self.is_up(*it)) || !is_short() {
+            return is_learner;
+        }
+        next.in_sync.retain(|it| it.node != node);
+        if next.primary.node == node {
+            let successor = self.choose_primary(next.group, &next.in_sync);
+            next.primary = successor.unwrap_or(next.in_sync[0]);
+        }
+        true
+    }
+
+    /// Whether fewer nodes would be left without `node` than must be in sync.
+    fn is_short_without(&self, node: NodeNumber, class: Class) -> bool {
+        let wanted = usize::from(class.min_in_sync);
+        let takes = |it: &&NodeRecord| it.number != node && it.up && it.state == NodeState::Active;
+        // As a rule these suffice, and nobody looks through all the tables for who is cordoned.
+        let active = self.nodes.values().filter(takes).take(wanted).count();
+        active < wanted && self.receivers_without(node).left < wanted
     }
 
     /// Who could take what `node` holds.
@@ -203,6 +284,10 @@ struct Receivers<'a> {
     left: usize,
     /// Names of those that could and do not answer.
     silent: Vec<&'a str>,
+}
+
+fn is_draining(node: &NodeRecord) -> bool {
+    matches!(node.state, NodeState::Draining { .. })
 }
 
 fn unanswering(silent: &[&str]) -> String {

@@ -16,8 +16,15 @@ impl CatalogState {
     /// Makes the groups of a class from the target table, unless they are there.
     ///
     /// A replica that is not up at the start is left out: its primary adds it when it comes.
+    ///
+    /// Groups that stayed when the last array of their class was removed may have fewer copies by now than must be in
+    /// sync. They get them back where there are nodes enough, which is what is asked of a class that is new, too.
     pub(super) fn make_groups(&mut self, class: Class) -> Result<(), Failure> {
         if self.has_groups(class) {
+            let ready = self.nodes.keys().filter(|number| self.ready(**number).is_some()).count();
+            if ready < usize::from(class.min_in_sync) && !self.arrays.has_class(class) {
+                return Err(too_few_nodes(class, ready));
+            }
             return Ok(());
         }
         let Some(table) = self.targets.get(&class.replicas) else {

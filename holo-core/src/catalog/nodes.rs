@@ -183,10 +183,25 @@ impl CatalogState {
                 self.touch(Subject::Node(number));
             }
         }
+        self.start_empty_groups();
+        self.release_draining();
         Ok(Answer::Done)
     }
 
     pub(super) fn set_node_state(
+        &mut self,
+        by: Authority,
+        number: NodeNumber,
+        change: &NodeChange,
+    ) -> Result<Answer, Failure> {
+        let answer = self.change_node(by, number, change)?;
+        self.start_empty_groups();
+        // Those that drain already as well: there may be fewer nodes left for what they hold.
+        self.release_draining();
+        Ok(answer)
+    }
+
+    fn change_node(
         &mut self,
         by: Authority,
         number: NodeNumber,

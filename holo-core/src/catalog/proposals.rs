@@ -112,6 +112,8 @@ impl CatalogState {
         }
         next.learners.retain(|other| *other != learner);
         insert(&mut next.in_sync, learner);
+        // A node that drains may have waited for just that, where nobody has data.
+        self.let_draining_go(next);
         Ok(())
     }
 

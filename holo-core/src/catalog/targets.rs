@@ -95,6 +95,7 @@ impl CatalogState {
         self.table_version = update.version;
         self.targets.extend(update.tables);
         self.touch(Subject::Table);
+        self.release_draining();
         Ok(Answer::Done)
     }
 

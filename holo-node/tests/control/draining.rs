@@ -117,6 +117,25 @@ async fn what_cannot_be_drained_or_put_out_is_refused_with_the_reason() {
     assert!(unknown.to_string().contains("n2"), "{unknown}");
 }
 
+/// Its groups stay, with what it wanted in sync: the drain was refused for ever.
+#[tokio::test]
+async fn an_array_that_is_gone_holds_up_no_drain_and_another_of_its_kind_can_be_made() {
+    let harness = Harness::start(2).await;
+    let client = harness.client().await;
+    let both = || client.array("both").shape([1000]).shard_elems(16).replicas(2).min_in_sync(2);
+    both().create::<i64>().await.unwrap();
+    let drain = || client.change_node(order("n2", NodeOrderKind::Drain));
+    assert_eq!(drain().await.unwrap_err().code(), ErrorCode::DrainRefused);
+    client.remove("both").await.unwrap();
+    until("the node that is asked knows that the array is gone", async || drain().await.ok()).await;
+    drained(&client, "n2").await;
+    client.change_node(order("n2", NodeOrderKind::Undrain)).await.unwrap();
+    let array = until("two nodes take copies", async || both().create::<i64>().await.ok()).await;
+    let values: Vec<i64> = (0..1000).collect();
+    until("two copies are in sync", async || array.write(0, &values).await.ok()).await;
+    assert_eq!(array.read(..).await.unwrap(), values);
+}
+
 #[tokio::test]
 async fn the_last_node_is_never_drained() {
     let harness = Harness::start(1).await;

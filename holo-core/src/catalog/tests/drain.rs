@@ -196,16 +196,204 @@ fn a_drain_waits_where_a_node_dies_meanwhile_and_too_few_would_be_in_sync() {
     assert_eq!(lab.state.drain_progress(number(3)).groups_left, 0);
 }
 
-/// The groups of arrays that are gone stay, and keep to their class: the drain began, and never ended.
+fn remove(lab: &mut Lab, array: &ArrayDescriptor) {
+    lab.ok(admin(), Operation::RemoveArray { tenant: array.tenant, array: array.id });
+}
+
+fn finish_drain(lab: &mut Lab, node: u32) {
+    assert_eq!(lab.state.drain_progress(number(node)).groups_left, 0);
+    lab.ok(Authority::Node(number(1)), Operation::FinishDrain { node: number(node) });
+}
+
+/// The groups of arrays that are gone stay, with what their class wants in sync: the drain was refused for ever.
 #[test]
-fn a_drain_is_refused_for_groups_of_removed_arrays_as_well() {
+fn groups_without_data_stand_in_no_drains_way() {
     let mut lab = Lab::new(2);
     let array = lab.array("strict", 2, 2);
-    lab.ok(admin(), Operation::RemoveArray { tenant: array.tenant, array: array.id });
-    let change = NodeChange::Drain { deadline: None };
-    let refused = lab.refused(admin(), Operation::SetNodeState { node: number(2), change });
-    assert_eq!(refused.code, ErrorCode::DrainRefused);
-    assert!(refused.message.ends_with("of arrays that were removed"), "{refused}");
+    let loose = lab.array("loose", 2, 1);
+    remove(&mut lab, &array);
+    let plan = lab.state.drain_plan(number(2), UnixMillis(lab.now), None).unwrap();
+    assert_eq!(plan.refusals, []);
+    lab.drain(2);
+    for group in lab.state.groups().filter(|it| it.group.class == class(2, 2)) {
+        assert_eq!(
+            (group.in_sync.as_slice(), group.primary),
+            ([replica(1, 1)].as_slice(), replica(1, 1))
+        );
+    }
+    // What has data moves as ever.
+    assert!(lab.state.groups_of(number(2)).iter().all(|it| it.class == loose.class()));
+    lab.replan(&[]);
+    lab.settle();
+    finish_drain(&mut lab, 2);
+}
+
+#[test]
+fn a_drain_that_waits_for_an_array_ends_when_the_array_is_removed() {
+    let mut lab = Lab::new(3);
+    let (one, two) = (lab.array("one", 2, 2), lab.array("two", 2, 2));
+    lab.drain(3);
+    lab.set_up(2, false);
+    lab.now += lab.state.settings().repair_delay_ms;
+    lab.replan(&[]);
+    lab.settle();
+    let waits = lab.state.drain_progress(number(3)).groups_left;
+    assert!(waits > 0);
+    remove(&mut lab, &one);
+    assert_eq!(lab.state.drain_progress(number(3)).groups_left, waits, "`two` is still there");
+    remove(&mut lab, &two);
+    // Those that it had together with the silent node have to go to the one that answers first.
+    lab.settle();
+    finish_drain(&mut lab, 3);
+}
+
+/// Refused at first, and then the array is removed.
+#[test]
+fn a_refused_drain_is_taken_once_the_array_is_gone() {
+    let mut lab = Lab::new(2);
+    let array = lab.array("strict", 2, 2);
+    let drain =
+        Operation::SetNodeState { node: number(1), change: NodeChange::Drain { deadline: None } };
+    assert_eq!(lab.refused(admin(), drain.clone()).code, ErrorCode::DrainRefused);
+    remove(&mut lab, &array);
+    lab.ok(admin(), drain);
+    finish_drain(&mut lab, 1);
+}
+
+#[test]
+fn groups_without_data_are_moved_like_others_where_nodes_enough_are_left() {
+    let mut lab = Lab::new(3);
+    let array = lab.array("strict", 2, 2);
+    remove(&mut lab, &array);
+    let held = lab.state.drain_progress(number(3)).groups_left;
+    lab.drain(3);
+    // An array to come has its copies all the time.
+    assert!(lab.state.groups().all(|config| config.in_sync.len() == 2));
+    assert_eq!(lab.state.drain_progress(number(3)).groups_left, held);
+    lab.replan(&[]);
+    lab.settle();
+    assert!(lab.state.groups().all(|config| config.in_sync.len() == 2));
+    finish_drain(&mut lab, 3);
+}
+
+#[test]
+fn an_only_copy_without_data_goes_with_the_next_one_that_is_in_sync() {
+    let mut lab = Lab::new(2);
+    let array = lab.array("strict", 2, 2);
+    remove(&mut lab, &array);
+    // Node 1 was away: node 2 goes on alone, as the primary of everything.
+    lab.set_up(1, false);
+    let groups: Vec<GroupId> = lab.state.groups().map(|config| config.group).collect();
+    for group in &groups {
+        let config = lab.state.group(*group).unwrap();
+        let change = match config.primary.node == number(2) {
+            true => ConfigChange::Remove(replica(1, 1)),
+            false => ConfigChange::TakeOver,
+        };
+        assert_eq!(lab.propose(replica(2, 1), *group, change).refusal, None);
+    }
+    lab.set_up(1, true);
+    lab.drain(2);
+    let group = groups[0];
+    let config = lab.state.group(group).unwrap().clone();
+    assert_eq!((config.primary, config.in_sync.len()), (replica(2, 1), 1));
+    lab.replan(&[]);
+    lab.propose(replica(2, 1), group, ConfigChange::AddLearner(replica(1, 1)));
+    let answer = lab.propose(replica(2, 1), group, ConfigChange::AddInSync(replica(1, 1)));
+    let next = answer.config.unwrap();
+    assert_eq!(next.epoch.0, config.epoch.0 + 2, "one step, one epoch");
+    assert_eq!((next.primary, next.in_sync), (replica(1, 1), vec![replica(1, 1)]));
+    lab.settle();
+    finish_drain(&mut lab, 2);
+}
+
+#[test]
+fn nobody_without_an_answer_is_left_alone_with_a_group() {
+    let mut lab = Lab::new(3);
+    let array = lab.array("strict", 3, 3);
+    remove(&mut lab, &array);
+    lab.set_up(1, false);
+    lab.set_up(2, false);
+    // It would be the last one that answers.
+    let drain =
+        Operation::SetNodeState { node: number(3), change: NodeChange::Drain { deadline: None } };
+    assert_eq!(lab.refused(admin(), drain.clone()).code, ErrorCode::DrainRefused);
+    lab.set_up(2, true);
+    lab.ok(admin(), drain);
+    assert_eq!(lab.state.drain_progress(number(3)).groups_left, 0);
+    for config in lab.state.groups() {
+        assert_eq!(config.in_sync, [replica(1, 1), replica(2, 1)]);
+    }
+    // All others fall silent while it drains: it waits, until one of them answers.
+    let mut lab = Lab::new(3);
+    let array = lab.array("strict", 2, 2);
+    remove(&mut lab, &array);
+    lab.drain(3);
+    lab.set_up(1, false);
+    let left: Vec<_> = lab.state.groups_of(number(3)).iter().copied().collect();
+    assert!(!left.is_empty(), "what it had together with the silent one");
+    lab.set_up(2, false);
+    assert_eq!(lab.state.groups_of(number(3)).len(), left.len());
+    lab.set_up(1, true);
+    assert_eq!(lab.state.drain_progress(number(3)).groups_left, 0);
+}
+
+#[test]
+fn a_draining_node_that_starts_again_leaves_groups_without_data_to_whoever_comes() {
+    let mut lab = Lab::new(2);
+    let array = lab.array("loose", 1, 1);
+    remove(&mut lab, &array);
+    lab.drain(2);
+    lab.set_up(1, false);
+    lab.start(2);
+    // Nobody was there for what it held alone.
+    assert_eq!(lab.state.drain_progress(number(2)).groups_left, 0);
+    assert!(!lab.state.lost_groups().is_empty());
+    lab.set_up(1, true);
+    assert!(lab.state.lost_groups().is_empty());
+    assert!(lab.state.groups().all(|config| config.in_sync == [replica(1, 1)]));
+    finish_drain(&mut lab, 2);
+}
+
+#[test]
+fn a_class_is_used_again_after_a_drain_when_there_are_nodes_enough() {
+    let mut lab = Lab::new(2);
+    let first = lab.array("strict", 2, 2);
+    let epochs: Vec<_> = lab.state.groups().map(|config| config.epoch).collect();
+    remove(&mut lab, &first);
+    // Prepared before the drain, applied after it: the copies that it wants cannot be.
+    let request = Lab::request("late", 2, 2);
+    let late = lab.state.prepare_array(public(1), &request, &SECRET, 77).unwrap();
+    lab.drain(2);
+    let refused = lab.refused(admin(), Operation::CreateArray(late.clone()));
+    assert_eq!(refused.code, ErrorCode::OutOfCapacity);
+    lab.replan(&[]);
+    finish_drain(&mut lab, 2);
+    lab.change(2, NodeChange::Undrain);
+    lab.ok(admin(), Operation::CreateArray(late));
+    lab.replan(&[]);
+    lab.settle();
+    for (config, before) in lab.state.groups().zip(epochs) {
+        assert_eq!(config.in_sync.len(), 2);
+        assert!(config.epoch > before, "no epoch comes again");
+    }
+    // There is data again.
+    let drain =
+        Operation::SetNodeState { node: number(2), change: NodeChange::Drain { deadline: None } };
+    assert_eq!(lab.refused(admin(), drain).code, ErrorCode::DrainRefused);
+}
+
+#[test]
+fn of_two_that_drain_neither_keeps_the_other_in_a_group_without_data() {
+    let mut lab = Lab::new(3);
+    let array = lab.array("strict", 2, 2);
+    remove(&mut lab, &array);
+    lab.drain(2);
+    lab.drain(3);
+    lab.replan(&[]);
+    lab.settle();
+    finish_drain(&mut lab, 2);
+    finish_drain(&mut lab, 3);
 }
 
 #[test]
