@@ -72,8 +72,9 @@ impl World {
             return;
         }
         let stops = self.stops.chance(self.env.scenario.stops_per_mille);
-        let in_time = if self.stops.chance(150) { 600 } else { 1000 };
-        if !fatal && !(stops && in_time == 1000) && self.holds_a_last_copy(node) {
+        let has_time = !self.stops.chance(150);
+        let leaves_all = stops && has_time;
+        if !fatal && !leaves_all && self.holds_a_last_copy(node) {
             return;
         }
         let faults = &self.env.scenario.faults;
@@ -81,7 +82,7 @@ impl World {
         let forever = self.rng.chance(forever);
         if stops {
             let draws = &mut self.stops;
-            self.nodes[node].leave(&mut self.env, || draws.chance(in_time));
+            self.nodes[node].leave(&self.env, || has_time || draws.chance(600));
         }
         let how = if stops { "stops" } else { "crashes" };
         let until = if forever { " for good" } else { "" };
@@ -115,7 +116,7 @@ impl World {
             return;
         }
         self.env.say(|| format!("node {} stops", node + 1));
-        self.nodes[node].leave(&mut self.env, || true);
+        self.nodes[node].leave(&self.env, || true);
         self.end(node);
         self.down[node] = Some(Forever(away.is_none()));
         if let Some(away) = away {

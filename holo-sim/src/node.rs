@@ -61,7 +61,7 @@ impl Node {
 
     /// Its process is told to stop: before it ends it writes down what it has of the groups, of which `is_written` says
     /// that there is time for them.
-    pub(crate) fn leave(&mut self, env: &mut Env, mut is_written: impl FnMut() -> bool) {
+    pub(crate) fn leave(&mut self, env: &Env, mut is_written: impl FnMut() -> bool) {
         let State::Living(life) = &mut self.state else { return };
         let mut kept = self.kept.as_ref().clone();
         kept.resize(env.groups.len(), Vec::new());

@@ -19,5 +19,6 @@ mod load;
 mod namespaces;
 mod network;
 mod operators;
+mod rebooted;
 mod relay;
 mod trial;

@@ -150,7 +150,7 @@ impl Life {
 
     /// Applies all that it holds, as nobody hears of it any more; gives what is left of each group, and whether it was a
     /// member of it.
-    pub(crate) fn come_to_rest(&mut self, env: &mut Env) -> Vec<(usize, Left, bool)> {
+    pub(crate) fn come_to_rest(&mut self, env: &Env) -> Vec<(usize, Left, bool)> {
         self.host.come_to_rest(self.clock.at(env.now));
         let mut tails: Vec<Vec<(Seq, Applied)>> = vec![Vec::new(); self.stores.len()];
         loop {

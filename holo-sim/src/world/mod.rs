@@ -290,30 +290,28 @@ impl World {
                 nodes[node].room(env);
                 Some(node)
             }
-            Event::Crash { node } => {
-                self.crash(node, false);
+            Event::Crash { .. }
+            | Event::Stop { .. }
+            | Event::Close
+            | Event::Reboot
+            | Event::Heal
+            | Event::Look => {
+                self.intervene(&event);
                 None
             }
-            Event::Close => {
-                self.operate();
-                None
-            }
-            Event::Reboot => {
-                self.reboot();
-                None
-            }
-            Event::Stop { node, away } => {
-                self.stop(node, away);
-                None
-            }
-            Event::Heal => {
-                self.heal();
-                None
-            }
-            Event::Look => {
-                self.look();
-                None
-            }
+        }
+    }
+
+    /// What happens to the whole cluster, or to a node whether it stands still or not.
+    fn intervene(&mut self, event: &Event) {
+        match *event {
+            Event::Crash { node } => self.crash(node, false),
+            Event::Stop { node, away } => self.stop(node, away),
+            Event::Close => self.operate(),
+            Event::Reboot => self.reboot(),
+            Event::Heal => self.heal(),
+            Event::Look => self.look(),
+            _ => {}
         }
     }
 
