@@ -13,7 +13,7 @@
 //! let node = Node::start(Config::load(&first.home, &NodeSettings::default())?).await?;
 //! println!("listening on {}", node.local_addr());
 //! node.stopped().await;
-//! node.shutdown().await;
+//! node.shutdown().await?;
 //! # Ok(())
 //! # }
 //! ```

@@ -152,8 +152,12 @@ impl Node {
         }
     }
 
-    /// Refuses new work, tells the peers and ends.
-    pub async fn shutdown(mut self) {
+    /// Refuses new work, tells the peers, writes down what its next life may go on from, and ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::FileFailed`] when not everything could be written down. It has ended all the same.
+    pub async fn shutdown(mut self) -> Result<(), Failure> {
         self.service.control.end(Phase::Stopping);
         self.tasks.shutdown().await;
         if let Some(data) = self.service.data.get() {
@@ -162,23 +166,23 @@ impl Node {
         self.service.control.stop().await;
         *self.service.endpoint.lock() = None;
         self.endpoint.close().await;
-        self.leave_behind().await;
+        self.leave_behind().await
     }
 
     /// Writes what this node held down for its next life: it may be all that is left, when others stop as well. Its peers
     /// know that it is gone: nobody waits for it. Dropping this ends it with the page that is being written.
-    async fn leave_behind(&self) {
+    async fn leave_behind(&self) -> Result<(), Failure> {
         let control = &self.service.control;
-        let Some(data) = self.service.data.get() else { return };
+        let Some(data) = self.service.data.get() else { return Ok(()) };
         let me = data.me();
         // After a close of the cluster everything is on disk already.
         if control.is_over() || control.close_stage(me) == CloseStage::Stop {
-            return;
+            return Ok(());
         }
-        let Some(kept) = data.kept().cloned() else { return };
+        let Some(kept) = data.kept().cloned() else { return Ok(()) };
         let groups = data.leave_behind();
         if groups.is_empty() {
-            return;
+            return Ok(());
         }
         let all = groups.len();
         tracing::info!(groups = all, "writes down what it held for when it starts again");
@@ -187,14 +191,12 @@ impl Node {
         let goes_on = move || still_wanted.strong_count() > 0;
         let written = blocking(move || kept.write(me.incarnation, groups, goes_on)).await;
         drop(wanted);
-        match written {
-            Ok((count, bytes)) => {
-                tracing::info!(groups = count, of = all, bytes, "kept for its next start");
-            }
-            Err(failure) => {
-                tracing::error!(code = %failure.code, message = %failure.message, "not all that this node held is written down: what nobody else has is lost");
-            }
-        }
+        let (count, bytes) = written.map_err(|failure| {
+            let why = "not all that this node held is written down: what nobody else has is lost";
+            failure.context(why)
+        })?;
+        tracing::info!(groups = count, of = all, bytes, "kept for its next start");
+        Ok(())
     }
 }
 

@@ -137,7 +137,7 @@ pub(super) async fn serve(
     }
     // A second signal does not wait for the end of a clean stop.
     tokio::select! {
-        () = node.shutdown() => ended.map(drop),
+        stopped = node.shutdown() => ended.and(stopped),
         signal = signals.next() => {
             Err(Failure::new(ErrorCode::Cancelled, format!("stopped at once by a second {signal}")))
         }

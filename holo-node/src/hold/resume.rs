@@ -154,7 +154,7 @@ impl Heir {
         let (code, message) = (failure.code, &failure.message);
         match code {
             ErrorCode::NotReady | ErrorCode::Cancelled => None,
-            ErrorCode::Corrupt | ErrorCode::VersionMismatch => {
+            ErrorCode::Corrupt => {
                 if self.gone.insert((group, life)) {
                     tracing::error!(%group, life = life.0, %code, %message, "an earlier life of this node held this group, and what it left cannot be used");
                 }

@@ -130,7 +130,7 @@ async fn a_node_that_joins_while_others_write_takes_groups_over() {
     let view = cluster.refresh().await.unwrap();
     let index = view.index_of(late.id()).unwrap();
     assert!(view.shards_of(array.descriptor(), index).count() > 0, "it has shards of the array");
-    late.shutdown().await;
+    late.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

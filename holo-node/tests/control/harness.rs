@@ -86,7 +86,7 @@ impl Harness {
 
     /// Stops one node in order.
     pub(crate) async fn stop(&mut self, index: usize) {
-        self.nodes[index].take().expect("the node runs").shutdown().await;
+        self.nodes[index].take().expect("the node runs").shutdown().await.unwrap();
     }
 
     /// Starts a node again, in the same directory.

@@ -57,7 +57,7 @@ async fn a_node_joins_with_one_command_and_a_ticket_is_good_once() {
     assert!(listed[0].text.is_empty(), "a ticket's text is told once");
     let revoked = client.revoke_ticket(&hex(&listed[0].key)).await.unwrap_err();
     assert_eq!(revoked.code(), ErrorCode::Conflict);
-    late.shutdown().await;
+    late.shutdown().await.unwrap();
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ async fn three_nodes_found_a_cluster_join_it_with_tickets_and_all_vote() {
     let view = harness.client().await.refresh().await.unwrap();
     assert_eq!(view.members().len(), 3);
     for node in harness.nodes.into_iter().flatten() {
-        node.shutdown().await;
+        node.shutdown().await.unwrap();
     }
 }
 
@@ -175,7 +175,7 @@ async fn an_evicted_node_ends_and_its_key_never_comes_back() {
     let why = tokio::time::timeout(PATIENCE, node.stopped()).await.unwrap().unwrap();
     assert_eq!(why.code, ErrorCode::Denied, "{why}");
     assert!(why.message.contains("evicted") || why.message.contains("put out"), "{why}");
-    node.shutdown().await;
+    node.shutdown().await.unwrap();
     until("the voters change", async || {
         let report = client.report().await.ok()?;
         (report.voters.len() == 1 && report.nodes.len() == 2).then_some(())
@@ -209,7 +209,7 @@ async fn a_second_process_takes_a_nodes_place_and_the_first_ends_and_says_why() 
     let why = tokio::time::timeout(PATIENCE, first.stopped()).await.unwrap().unwrap();
     assert_eq!(why.code, ErrorCode::Conflict, "{why}");
     assert!(why.message.contains("another process") && why.help.is_some(), "{why}");
-    first.shutdown().await;
+    first.shutdown().await.unwrap();
     let life = of(&harness.report().await, 2).incarnation;
     assert_eq!(life, 2, "the one that ended did not come back");
 }
@@ -268,8 +268,9 @@ async fn a_node_starts_while_the_process_that_ran_it_before_still_takes_leave() 
     let before = harness.nodes[0].take().unwrap();
     let config = harness.prepared.configs[0].clone();
     // The new one looks first: the directory and the port are still the old one's.
-    let (after, ()) = tokio::join!(biased; crate::harness::start(&config), before.shutdown());
+    let (after, before) = tokio::join!(biased; crate::harness::start(&config), before.shutdown());
+    before.unwrap();
     let after = after.unwrap();
     after.ready(PATIENCE).await.unwrap();
-    after.shutdown().await;
+    after.shutdown().await.unwrap();
 }
