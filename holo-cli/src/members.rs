@@ -6,6 +6,8 @@ use holo_client::{Cluster, ClusterView, MemberView};
 use holo_core::{ArrayDescriptor, ErrorCode, Failure, NodeId, PartitionId, ShardIndex};
 use serde::Serialize;
 
+use crate::quantity;
+
 /// Shards of an array that are looked up one by one; one with more counts as lying in every partition.
 const SHARDS_TRACED_MAX: u64 = 1 << 16;
 /// Arrays that a sentence names.
@@ -119,6 +121,18 @@ fn lies_only_on(view: &ClusterView, array: &ArrayDescriptor, nodes: &BTreeSet<us
         return (0..view.partitions()).map(PartitionId).any(alone);
     }
     (0..shards).any(|shard| alone(view.partition_of(array, ShardIndex(shard))))
+}
+
+/// That the last copies of some groups are lost, and what else is wrong.
+pub(crate) fn lost(groups: u64, also: Option<&str>) -> Failure {
+    let groups = quantity::counted(groups, "group");
+    let mut message = format!("{groups} lost the last copy: that data is neither read nor written");
+    if let Some(also) = also {
+        message = format!("{message}; {also}");
+    }
+    Failure::new(ErrorCode::DataLost, message).help(
+        "`holo ring accept-loss --plan` names the arrays, and without --plan gives those parts up: they begin anew, as zeros; or remove the arrays and restore them from copies of yours",
+    )
 }
 
 /// A node as `holo node ls` and `holo status` show it.

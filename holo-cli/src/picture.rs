@@ -84,7 +84,7 @@ impl Ring {
                     .collect()
             })
             .collect();
-        let middle = [self.title.clone(), format!("{} partitions", self.owners.len())];
+        let middle = [self.title.clone(), quantity::counted(self.owners.len() as u64, "partition")];
         for (offset, text) in middle.iter().enumerate() {
             let row = rows / 2 - 1 + offset;
             lines[row] = self.with_text(&cells[row], text, color);

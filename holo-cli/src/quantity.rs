@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holo_core::{ByteCount, ErrorCode, Failure};
+use holo_core::{ByteCount, Count, ErrorCode, Failure};
 
 /// `0 B`, `512 B`, `762.9 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
@@ -11,21 +11,12 @@ pub(crate) fn bytes(count: u64) -> String {
 
 /// `100,000,000`.
 pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    Count(number).to_string()
 }
 
 /// `1 shard`, `2 shards`, `1,000 shards`: the noun is given in the singular.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", count(number))
+    Count(number).of(noun)
 }
 
 /// `850 us`, `12.3 ms`, `1.25 s`, `3 min 20 s`, `2 h 5 min`.
@@ -42,7 +33,7 @@ pub(crate) fn duration(time: Duration) -> String {
 
 /// `1 copy`, `2 copies`.
 pub(crate) fn copies(number: u64) -> String {
-    if number == 1 { "1 copy".to_owned() } else { format!("{} copies", count(number)) }
+    Count(number).of("copy")
 }
 
 /// Whole units, the next one up, for what is only about to be known: `1 s`, `13 s`, `4 min`, `3 h`, `2 days`.

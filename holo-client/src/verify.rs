@@ -30,18 +30,18 @@ pub struct Verification {
     pub copies: u64,
     /// Bytes of pages in those copies.
     pub bytes: u64,
-    /// Groups with one copy in sync: there is nothing to compare it with.
+    /// Groups with one copy in sync, which its holder has read: there is nothing to compare it with.
     pub single: u64,
     /// Groups that nobody holds: their data is lost, or not back from disk.
     pub unheld: u64,
     /// Groups whose copies differ at the same point of their history: one of them is damaged.
     pub different: Vec<ComparedGroup>,
-    /// Groups that could not be compared: writes kept arriving, or a holder did not answer.
+    /// Groups that could not be compared: writes kept arriving, or a holder did not answer, the only one perhaps.
     pub open: Vec<ComparedGroup>,
 }
 
 impl Verification {
-    /// Whether all that has several copies was compared, and is equal.
+    /// Whether every copy was read, and those of one group are equal. What nobody holds is in [`Self::unheld`].
     pub fn is_clean(&self) -> bool {
         self.different.is_empty() && self.open.is_empty()
     }
@@ -85,7 +85,10 @@ impl Cluster {
         let mut found = Verification::default();
         loop {
             let open = compare(&view, &wanted, &answers, &mut found);
-            if open.is_empty() || until.remaining() < PAUSE {
+            // What only nodes have that are down nobody will tell, however long it is asked for.
+            let may_settle =
+                open.iter().any(|it| holders(&view, it.group).any(|index| is_up(&view, index)));
+            if !may_settle || until.remaining() < PAUSE {
                 found.open = open;
                 return Ok(found);
             }
@@ -173,6 +176,10 @@ fn holders(view: &ClusterView, group: GroupId) -> impl Iterator<Item = usize> {
     view.holders(group.class, group.partition).iter().map(|index| usize::from(*index))
 }
 
+fn is_up(view: &ClusterView, index: usize) -> bool {
+    view.members().get(index).is_some_and(|member| member.up)
+}
+
 /// Enters into `found` what the answers settle, and gives the groups that stay open.
 fn compare(
     view: &ClusterView,
@@ -184,15 +191,17 @@ fn compare(
     for group in wanted {
         let copies: Vec<ComparedCopy> =
             holders(view, *group).map(|index| copy(view, *group, index, answers)).collect();
-        match copies.len() {
-            0 => found.unheld += 1,
-            1 => found.single += 1,
-            _ => {}
-        }
-        let [first, others @ ..] = copies.as_slice() else { continue };
-        if others.is_empty() {
-            continue;
-        }
+        let first = match copies.as_slice() {
+            [] => {
+                found.unheld += 1;
+                continue;
+            }
+            [ComparedCopy { said: Ok(_), .. }] => {
+                found.single += 1;
+                continue;
+            }
+            [first, ..] => first,
+        };
         let said: Vec<&ReplicaDigest> =
             copies.iter().filter_map(|copy| copy.said.as_ref().ok()).collect();
         let comparable = said.len() == copies.len()
@@ -277,12 +286,13 @@ mod tests {
     #[test]
     fn copies_at_the_same_point_must_be_the_same() {
         let (a, b) = (replica(0, 7, 1), replica(1, 9, 2));
-        let found = judge(&answers([&[a], &[a, b], &[b]]));
+        let c = replica(2, 1, 4);
+        let found = judge(&answers([&[a], &[a, b], &[b, c]]));
         assert!(found.is_clean(), "{found:?}");
         assert_eq!((found.equal, found.copies, found.bytes), (2, 4, 40));
         assert_eq!((found.single, found.unheld), (1, 1));
         let damaged = replica(1, 9, 3);
-        let found = judge(&answers([&[a], &[a, b], &[damaged]]));
+        let found = judge(&answers([&[a], &[a, b], &[damaged, c]]));
         assert_eq!((found.equal, named(&found.different)), (1, vec![group(1)]));
         assert!(found.open.is_empty() && !found.is_clean());
         let names: Vec<&str> =
@@ -292,25 +302,27 @@ mod tests {
 
     #[test]
     fn copies_at_different_points_say_nothing_and_stay_open() {
-        let (a, b) = (replica(0, 7, 1), replica(1, 9, 2));
+        let (a, b, c) = (replica(0, 7, 1), replica(1, 9, 2), replica(2, 1, 4));
         let late = ReplicaDigest { applied: Seq(6), ..replica(0, 7, 5) };
         let elsewhere = ReplicaDigest { shards: [2; 32], ..replica(1, 9, 5) };
-        let found = judge(&answers([&[late], &[a, b], &[elsewhere]]));
+        let found = judge(&answers([&[late], &[a, b], &[elsewhere, c]]));
         assert_eq!(named(&found.open), [group(0), group(1)]);
         assert_eq!((found.equal, found.different.len()), (0, 0));
         let earlier = ReplicaDigest { epoch: Epoch(2), ..a };
-        assert_eq!(named(&judge(&answers([&[earlier], &[a, b], &[b]])).open), [group(0)]);
+        assert_eq!(named(&judge(&answers([&[earlier], &[a, b], &[b, c]])).open), [group(0)]);
     }
 
     #[test]
     fn who_does_not_answer_or_does_not_hold_the_group_leaves_it_open() {
-        let (a, b) = (replica(0, 7, 1), replica(1, 9, 2));
-        let mut answers = answers([&[], &[a, b], &[b]]);
+        let (a, b, c) = (replica(0, 7, 1), replica(1, 9, 2), replica(2, 1, 4));
+        let mut answers = answers([&[], &[a, b], &[b, c]]);
         let found = judge(&answers);
         assert_eq!((found.equal, named(&found.open)), (1, vec![group(0)]));
         answers.insert(2, Err(Failure::new(ErrorCode::Unreachable, "silent")));
         let found = judge(&answers);
-        assert_eq!(named(&found.open), [group(0), group(1)]);
+        // The last one has no other copy: it was counted as if it had been read.
+        assert_eq!(named(&found.open), [group(0), group(1), group(2)]);
+        assert_eq!(found.single, 0);
         let said = found.open[1].copies[1].said.as_ref().unwrap_err();
         assert_eq!(said.code, ErrorCode::Unreachable);
     }

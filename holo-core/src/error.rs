@@ -221,6 +221,19 @@ error_codes! {
     Internal = 1902, "internal error", Never, exit 1;
 }
 
+impl ErrorCode {
+    /// The code for a file that a person has named and that could not be used: [`Self::NotFound`] when there is none,
+    /// [`Self::InvalidArgument`] when it is no file, else [`Self::FileFailed`].
+    pub fn of_file(kind: std::io::ErrorKind) -> Self {
+        use std::io::ErrorKind;
+        match kind {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => Self::NotFound,
+            ErrorKind::IsADirectory => Self::InvalidArgument,
+            _ => Self::FileFailed,
+        }
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HC{}", self.number())
@@ -241,6 +254,21 @@ mod tests {
             assert_ne!(code.exit_code(), 0);
         }
         assert_eq!(ErrorCode::from_number(9), ErrorCode::Internal);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_not_found_and_a_folder_is_a_wrong_argument() {
+        use std::io::ErrorKind;
+        let exits = [
+            (ErrorKind::NotFound, 3),
+            (ErrorKind::NotADirectory, 3),
+            (ErrorKind::IsADirectory, 2),
+            (ErrorKind::PermissionDenied, 1),
+            (ErrorKind::StorageFull, 1),
+        ];
+        for (kind, exit) in exits {
+            assert_eq!(ErrorCode::of_file(kind).exit_code(), exit, "{kind}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@
 
 mod auth;
 mod byte_count;
+mod count;
 mod descriptor;
 mod dtype;
 mod error;
@@ -45,6 +46,7 @@ pub mod wire;
 
 pub use auth::{Action, Authorized, Grant, Policy, Principal, Verb, action};
 pub use byte_count::ByteCount;
+pub use count::Count;
 pub use descriptor::ArrayDescriptor;
 pub use dtype::{DType, Scalar};
 pub use error::{ErrorCode, Failure, Retry};

@@ -313,7 +313,7 @@ impl From<IdentityError> for Failure {
             IdentityError::Randomness(_) | IdentityError::StaticKey(_) => {
                 Self::new(ErrorCode::Internal, message)
             }
-            IdentityError::File { .. } => Self::new(ErrorCode::FileFailed, message)
+            IdentityError::File { source, .. } => Self::new(ErrorCode::of_file(source.kind()), message)
                 .help("check the path; a client's is in HOLO_IDENTITY or --identity, and `holo init` and `holo dev` print theirs"),
             IdentityError::Exists { .. } => Self::new(ErrorCode::AlreadyExists, message)
                 .help("an identity is never overwritten; move the file away to make a new one"),

@@ -155,11 +155,13 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::FileFailed`] when it cannot be read, [`ErrorCode::ConfigInvalid`] when it is wrong.
+    /// [`ErrorCode::NotFound`] when there is none, [`ErrorCode::FileFailed`] when it cannot be read,
+    /// [`ErrorCode::ConfigInvalid`] when it is wrong.
     pub fn load(place: &Path, flags: &NodeSettings) -> Result<Self, Failure> {
         let file = if place.is_dir() { place.join(CONFIG_FILE) } else { place.to_owned() };
         let failed = |source: std::io::Error| {
-            Failure::new(ErrorCode::FileFailed, format!("config file {}: {source}", file.display()))
+            let message = format!("config file {}: {source}", file.display());
+            Failure::new(ErrorCode::of_file(source.kind()), message)
                 .help("name a node's directory, made by `holo init` or `holo join`")
         };
         let length = std::fs::metadata(&file).map_err(failed)?.len();

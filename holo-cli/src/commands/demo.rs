@@ -175,7 +175,7 @@ async fn work(
     }
 
     let (start, len) = random_slice(elems)?;
-    let name = format!("read {} elements back", quantity::count(len));
+    let name = format!("read {} back", quantity::counted(len, "element"));
     let slice = steps.take(&name, len * 8, array.read_bytes(start..start + len)).await?;
     steps.checked(check_slice(start, len, &slice)?);
 

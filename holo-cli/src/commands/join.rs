@@ -1,8 +1,9 @@
 //! `holo join`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use holo_core::Failure;
+use holo_core::{Failure, JoinTicket};
 use holo_node::{Config, JoinOptions, Joined, NodeSettings};
 use serde::Serialize;
 
@@ -11,8 +12,13 @@ use super::agent::{NodeFlags, default_dir, serve};
 use super::dev::shell_quoted;
 use super::init::{own_name, refuse_unusable_address};
 use crate::argument::{self, argument};
+use crate::clock::pause;
 use crate::logging;
+use crate::quantity;
 use crate::settings::Settings;
+
+/// After how long a join that has no answer yet says whom it asks.
+const WORD_AFTER: Duration = Duration::from_millis(2500);
 
 /// Join a cluster with a ticket: make a node and run it
 #[derive(Debug, clap::Args)]
@@ -66,7 +72,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
     let options =
         JoinOptions { node: settings, deadline: Settings::resolve(&context.flags)?.timeout() };
-    let joined = holo_node::join(&dir, &ticket, &options).await?;
+    let mut joining = std::pin::pin!(holo_node::join(&dir, &ticket, &options));
+    let joined = tokio::select! {
+        biased;
+        () = pause(WORD_AFTER) => {
+            context.output.note(&waiting_in_words(&ticket, options.deadline)?);
+            joining.await
+        }
+        joined = &mut joining => joined,
+    }?;
     announce(&joined, context);
     if args.no_start {
         let dir = shell_quoted(&joined.home);
@@ -76,6 +90,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     logging::start(&context.output, Some(logging::NODE_DEFAULT))?;
     let config = Config::load(&joined.home, &NodeSettings::default())?;
     serve(config, false, context, |_ready| {}).await
+}
+
+/// Whom a join that takes long asks, and for how long.
+fn waiting_in_words(ticket: &str, deadline: Duration) -> Result<String, Failure> {
+    let addresses = JoinTicket::parse(ticket)?.addresses.join(", ");
+    let deadline = quantity::rough_duration(deadline);
+    Ok(format!("not let in yet; asking at {addresses}, for {deadline} in all"))
 }
 
 fn announce(joined: &Joined, context: &Context) {

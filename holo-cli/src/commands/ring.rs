@@ -184,14 +184,15 @@ impl Ring {
     fn in_words(&self, color: bool, planned: bool) -> String {
         let head = match (planned, self.changes_anything()) {
             (false, _) => {
-                format!("tables {}, {} partitions", self.table_version, self.partitions)
+                let partitions = quantity::counted(u64::from(self.partitions), "partition");
+                format!("tables {}, {partitions}", self.table_version)
             }
             (true, false) => format!(
                 "tables {} are as good as they get: a new plan moves nothing",
                 self.table_version
             ),
             (true, true) => format!(
-                "a new plan from tables {} moves {}, {}{}",
+                "a new plan from tables {} moves {}, about {}{}",
                 self.table_version,
                 quantity::copies(self.moves),
                 quantity::bytes(self.bytes),

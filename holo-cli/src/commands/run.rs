@@ -252,7 +252,7 @@ fn read_bytes(text: &str) -> Result<Vec<u8>, Failure> {
 
 fn read_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     let failed = |source: std::io::Error| {
-        Failure::new(ErrorCode::FileFailed, format!("{}: {source}", path.display()))
+        Failure::new(ErrorCode::of_file(source.kind()), format!("{}: {source}", path.display()))
     };
     let bytes = std::fs::metadata(path).map_err(failed)?.len();
     if bytes > bytes_max as u64 {
@@ -345,9 +345,9 @@ fn show(report: &RunReport, result: Option<DType>, context: &Context) {
         ]);
     }
     context.output.note(&format!(
-        "{}\n{} elements in {}",
+        "{}\n{} in {}",
         table.render(false),
-        quantity::count(report.elems),
+        quantity::counted(report.elems, "element"),
         quantity::duration(report.elapsed)
     ));
 }

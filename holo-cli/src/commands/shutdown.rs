@@ -78,16 +78,25 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let cluster = context.connect().await?;
     let view = cluster.view();
     let whole = !args.now && args.node.is_none();
-    if whole && !args.cancel {
+    let begins_close = whole && !args.cancel;
+    if begins_close {
         // Without a leader nothing of it could be done, and a cluster that lives in memory only cannot do it: that is
         // said before anybody is looked for or asked.
-        if let Some(refusal) = cluster.watch_close().await?.refusal {
-            return Err(refusal.into());
-        }
+        refuse_close(&cluster).await?;
     }
     let nodes: Vec<&MemberView> = match &args.node {
         Some(wanted) => vec![members::find(&view, wanted)?],
-        None => running(&cluster, &view, context).await,
+        None => {
+            let (off, running) = running(&cluster, &view).await;
+            if begins_close && !off.is_empty() {
+                // They may have been found to be off only now.
+                refuse_close(&cluster).await?;
+            }
+            for node in off {
+                context.output.note(&off_in_words(&node.member.name, args.now));
+            }
+            running
+        }
     };
     if !args.now
         && let [node] = nodes.as_slice()
@@ -150,13 +159,12 @@ async fn in_order(
     Ok(())
 }
 
-/// The members without those that are off already: they do not answer, and the others miss them too. One that is only
-/// silent towards us stays on the list, and the attempt to stop it says what is wrong.
+/// The members that are off already, and the others. Those do not answer, and the others miss them too. One that is only
+/// silent towards us counts as running, and the attempt to stop it says what is wrong.
 async fn running<'a>(
     cluster: &Cluster,
     view: &'a ClusterView,
-    context: &Context,
-) -> Vec<&'a MemberView> {
+) -> (Vec<&'a MemberView>, Vec<&'a MemberView>) {
     let asked = cluster.status().await;
     let silent: Vec<NodeId> = asked
         .iter()
@@ -168,13 +176,26 @@ async fn running<'a>(
     let missed = missed_by_all(cluster, &silent).await;
     let mut members: Vec<&MemberView> = view.members().iter().collect();
     members::sort_by_name(&mut members, |it| &it.member.name);
-    let (off, running): (Vec<_>, Vec<_>) =
-        members.into_iter().partition(|it| missed.contains(&it.member.node));
-    for node in off {
-        let name = &node.member.name;
-        context.output.note(&format!("{name} is off already: what only it held is not there"));
+    members.into_iter().partition(|it| missed.contains(&it.member.node))
+}
+
+/// What a node that is off means for a stop of the others: in order, it is refused where the node has the last copy of
+/// something.
+fn off_in_words(name: &str, now: bool) -> String {
+    match now {
+        true => format!("{name} is off already: what only it held is not there"),
+        false => format!("{name} is off already: the others have copies of all that it held"),
     }
-    running
+}
+
+/// Whether the cluster would stop in order.
+///
+/// # Errors
+///
+/// What stands in the way, and those of asking.
+async fn refuse_close(cluster: &Cluster) -> Result<(), Failure> {
+    let refusal = cluster.watch_close().await?.refusal;
+    refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 
 /// Which of these nodes the cluster has found to be down; waits as long as it may take to find that out.

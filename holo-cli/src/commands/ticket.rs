@@ -104,8 +104,9 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
     }
     context.output.data(&format!("holo join {ticket}"));
     context.output.note(&format!(
-        "\nfor one node, {}; keep it secret until it is used",
-        about.ends_in_words(clock::unix_ms())
+        "\nfor one node, {}; keep it secret until it is used; `holo ticket revoke {}` withdraws it",
+        about.ends_in_words(clock::unix_ms()),
+        about.short_key()
     ));
     Ok(())
 }
@@ -127,9 +128,10 @@ async fn ls(context: &Context) -> Result<(), Failure> {
             Some(_) => "-".to_owned(),
             None => row.ends_in_words(now),
         };
+        let key = row.short_key();
         let (any, nobody) = ("any".to_owned(), "-".to_owned());
         let name = if row.node_name.is_empty() { any } else { row.node_name };
-        table.row([row.key.chars().take(8).collect(), name, row.used_by.unwrap_or(nobody), ends]);
+        table.row([key, name, row.used_by.unwrap_or(nobody), ends]);
     }
     context.output.data(&table.render(context.output.color()));
     Ok(())
@@ -139,6 +141,10 @@ async fn revoke(args: RevokeArgs, context: &Context) -> Result<(), Failure> {
     let cluster = context.connect().await?;
     // The cluster wants 8 letters; a person fewer, as long as they are clear.
     let wanted = args.key.to_ascii_lowercase();
+    if wanted.is_empty() {
+        return Err(Failure::new(ErrorCode::InvalidArgument, "the ticket's key is empty")
+            .help("see `holo ticket ls`"));
+    }
     let mut found = Vec::new();
     for body in cluster.tickets().await? {
         let key = PublicKey::from_slice(&body.key)?.to_hex();
@@ -175,6 +181,11 @@ impl Ticket {
             node_name: body.node_name.clone(),
             used_by: (body.used_by != 0).then(|| members::name_of(view, body.used_by)),
         })
+    }
+
+    /// The start of its key, by which it is withdrawn.
+    fn short_key(&self) -> String {
+        self.key.chars().take(8).collect()
     }
 
     fn ends_in_words(&self, now_unix_ms: u64) -> String {

@@ -137,7 +137,7 @@ fn values_that_are_wrong_name_their_key_and_where_they_come_from() {
     let said = run(command).refused("HC1008", 2);
     assert!(said.contains("HOLO_WORKERS"), "{said}");
     let ran = run(holo(&["agent", "--dir", "/nonexistent"]));
-    let said = ran.refused("HC1010", 1);
+    let said = ran.refused("HC1101", 3);
     assert!(said.contains("/nonexistent") && said.contains("holo init"), "{said}");
 }
 

@@ -52,7 +52,7 @@ fn an_identity_that_is_missing_or_of_another_cluster_is_refused_with_what_to_do(
         command.env("HOLO_IDENTITY", identity);
         run(command)
     };
-    let said = status("/nonexistent").refused("HC1010", 1);
+    let said = status("/nonexistent").refused("HC1101", 3);
     assert!(said.contains("  help: ") && said.contains("HOLO_IDENTITY"), "{said}");
     // As if there were none; it was an error about the words of the command.
     let said = status("").refused("HC1008", 2);
@@ -112,8 +112,39 @@ fn files_that_are_no_arrays_of_ours_are_refused_before_anything_is_made() {
 
     std::fs::write(&path, npy::file("<i8", false, "(4294967296, 4294967296)", &[])).unwrap();
     cluster.run(&["array", "put", "bad/file", "--in", text(&path)]).refused("HC1002", 2);
-    cluster.run(&["array", "put", "bad/file", "--in", "/nonexistent.npy"]).refused("HC1010", 1);
     cluster.run(&["array", "info", "bad/file"]).refused("HC1101", 3);
+}
+
+/// They ended with exit code 1, like a full disk.
+#[test]
+fn files_that_are_not_there_are_told_as_not_found_and_folders_as_wrong_arguments() {
+    let (cluster, folder) = (shared(), folder());
+    cluster.run(&["allocate", "bad/there", "--shape", "10", "--dtype", "int64"]).ok();
+    let missing: [&[&str]; 8] = [
+        &["array", "put", "bad/there", "--in", "/nonexistent.npy"],
+        &["array", "put", "bad/new", "--in", "/nonexistent.npy"],
+        &["array", "get", "bad/there", "--out", "/nonexistent/a.npy"],
+        &["run", "/nonexistent.wasm", "--in", "bad/there"],
+        &["run", "/nonexistent.wasm", "--call", "00"],
+        &["principal", "add", "x", "--new", "/nonexistent/x.identity", "--grant", "READ"],
+        &["status", "--identity", "/nonexistent/me"],
+        &["leave", "--dir", "/nonexistent", "--yes"],
+    ];
+    for line in missing {
+        let said = cluster.run(line).refused("HC1101", 3);
+        assert!(said.contains("/nonexistent") && !said.contains(".holo-"), "{line:?}: {said}");
+    }
+    let place = text(folder.path());
+    let folders: [&[&str]; 3] = [
+        &["array", "put", "bad/there", "--in", place],
+        &["array", "get", "bad/there", "--out", place],
+        &["run", place, "--in", "bad/there"],
+    ];
+    for line in folders {
+        let said = cluster.run(line).refused("HC1001", 2);
+        assert!(said.contains(place), "{line:?}: {said}");
+    }
+    cluster.run(&["array", "info", "bad/new"]).refused("HC1101", 3);
 }
 
 #[test]
@@ -162,7 +193,6 @@ fn modules_that_do_not_validate_are_refused() {
     run(b"\0asm\x01\0\0\0\x01\x02").refused("HC1602", 20);
     run(b"(module (func (result i32) i64.const 0))").refused("HC1602", 20);
     run(b"(module)").refused("HC1602", 20);
-    cluster.run(&["run", "/nonexistent.wasm", "--in", "bad/m"]).refused("HC1010", 1);
     cluster.run(&["run", text(&path), "--call", "0"]).refused("HC1001", 2);
 }
 

@@ -1,5 +1,6 @@
 //! From nothing to a cluster of several nodes by hand: `init`, `join`, `agent`, tickets, `leave`.
 
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 
 use holo_core::JoinTicket;
@@ -122,6 +123,14 @@ fn bad_tickets_are_refused_each_for_its_reason() {
     let said = refused(&named, "n3", "HC1308", 4);
     assert!(said.contains("n7") && said.contains("n3"), "{said}");
 
+    // It did not say by which word it is withdrawn.
+    let said = lab.run(&["ticket", "create"]);
+    let keys = lab.run(&["ticket", "ls"]).ok();
+    let named_key =
+        said.stderr.split('`').nth(1).and_then(|it| it.strip_prefix("holo ticket revoke "));
+    assert!(keys.contains(named_key.unwrap()), "{keys}: {said:?}");
+    lab.run(&["ticket", "revoke", named_key.unwrap()]).ok();
+
     // Withdrawn.
     let key = |ticket: &serde_json::Value| ticket["key"].as_str().unwrap().to_owned();
     let rows = lab.run(&["ticket", "ls", "-o", "json"]).json();
@@ -146,6 +155,69 @@ fn bad_tickets_are_refused_each_for_its_reason() {
     // After all that the cluster is as it was.
     lab.states_until(|nodes| nodes.len() == 2);
     drop(second);
+}
+
+/// It said nothing for half a minute, and then named one of the addresses.
+#[test]
+fn a_join_that_nobody_answers_says_whom_it_asks_and_at_the_end_what_to_do() {
+    let silent = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let addresses = silent.each_ref().map(|socket| socket.local_addr().unwrap().to_string());
+    let lab = Lab::found();
+    let mut ticket = JoinTicket::parse(&lab.ticket).unwrap();
+    ticket.addresses = addresses.to_vec();
+    let mut command = lab.join_command(&ticket.to_text().unwrap(), "n2");
+    command.args(["--timeout", "6s"]);
+    let said = run(command).refused("HC1401", 9);
+    let asked = addresses.join(", ");
+    assert!(said.contains(&format!("asking at {asked}, for 6 s in all\n")), "{said}");
+    assert!(said.contains(&format!("nobody answered within 6s; asked at {asked}")), "{said}");
+    assert!(said.contains("  help: ") && said.contains("holo ticket create"), "{said}");
+    assert!(!lab.dir("n2").exists(), "{said}");
+}
+
+/// The plan of a stop promised what was then refused, a drain stood still without a word, and a comparison counted what
+/// nobody had read.
+#[test]
+fn beside_a_dead_node_with_last_copies_every_command_says_what_that_means() {
+    let lab = Lab::found();
+    let second = lab.join("n2");
+    lab.states_until(|nodes| nodes.len() == 2 && nodes.iter().all(|node| node.1 == "active"));
+    let lone = ["allocate", "lone", "--shape", "1000", "--dtype", "int64", "--shard-elems", "10"];
+    lab.run(&[&lone[..], &["--replicas", "1"]].concat()).ok();
+    lab.run(&["run", "--expr", "i", "--out", "lone"]).ok();
+    lab.run(&["ring", "verify"]).ok();
+    lab.run(&["shutdown", "--cluster", "--plan"]).ok();
+    second.signal(Signal::KILL);
+    second.ends();
+    lab.states_until(|nodes| nodes.iter().any(|node| node.0 == "n2" && !node.2));
+
+    for how in ["--plan", "--yes"] {
+        let said = lab.run(&["shutdown", "--cluster", how]).refused("HC1105", 6);
+        let words =
+            "n2 does not answer and has the last copy of parts of lone\n  help: start n2 again";
+        assert!(said.contains(words), "{how}: {said}");
+    }
+    let plan = lab.run(&["drain", "n2", "--plan", "-o", "json"]).json();
+    let warning = plan["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("n2 does not answer: the last copy of "), "{plan}");
+    assert!(warning.contains("parts of lone, cannot be moved before it is back"), "{plan}");
+    let verify = lab.run(&["ring", "verify"]);
+    assert_eq!(verify.code, 9, "{verify:?}");
+    assert!(verify.stderr.contains("could not be compared without n2"), "{verify:?}");
+    let status = lab.run(&["status", "-o", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let links = status["links"].as_array().unwrap();
+    assert!(links.iter().all(|link| link["from"] != "n2" && link["to"] != "n2"), "{status}");
+
+    // It comes back with nothing.
+    let _again = lab.agent("n2");
+    lab.states_until(|nodes| nodes.iter().all(|node| node.2));
+    let verify = lab.run(&["ring", "verify"]);
+    assert_eq!(verify.code, 10, "{verify:?}");
+    assert!(verify.stderr.contains("error[HC1502]: "), "{verify:?}");
+    assert!(verify.stderr.contains("holo ring accept-loss --plan"), "{verify:?}");
+    let said = lab.run(&["shutdown", "--cluster", "--plan"]).refused("HC1103", 6);
+    assert!(said.contains("lost their data") && said.contains("accept-loss"), "{said}");
 }
 
 #[test]

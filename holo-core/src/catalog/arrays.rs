@@ -10,8 +10,8 @@ use crate::catalog::state::CatalogState;
 use crate::replication::Class;
 use crate::wire::{Allocate, ArrayRef};
 use crate::{
-    ArrayDescriptor, ArrayId, ArrayLayout, ArrayName, ColocationId, DType, ErrorCode, Failure,
-    PublicKey, Shape, TenantId, Verb, limits,
+    ArrayDescriptor, ArrayId, ArrayLayout, ArrayName, ColocationId, Count, DType, ErrorCode,
+    Failure, PublicKey, Shape, TenantId, Verb, limits,
 };
 
 /// An array to be created. Its id is given when the command is applied.
@@ -209,7 +209,8 @@ impl CatalogState {
         let class = Class::new(replicas, min_in_sync.max(1))?;
         check_copies(class.replicas, self.partition_bits)?;
         if usize::from(class.min_in_sync) > nodes {
-            let message = format!("{} copies in sync on {nodes} nodes", class.min_in_sync);
+            let copies = Count(u64::from(class.min_in_sync)).of("copy");
+            let message = format!("{copies} in sync on {}", Count::from(nodes).of("node"));
             return Err(Failure::new(ErrorCode::OutOfCapacity, message)
                 .help("add nodes, or ask for fewer copies in sync"));
         }
@@ -396,8 +397,10 @@ fn check_like_class(like: &ArrayDescriptor, request: &Allocate) -> Result<Class,
         return Ok(class);
     }
     let message = format!(
-        "{} has {} copies, {} of them in sync",
-        like.name, class.replicas, class.min_in_sync
+        "{} has {}, {} of them in sync",
+        like.name,
+        Count(u64::from(class.replicas)).of("copy"),
+        class.min_in_sync
     );
     Err(Failure::new(ErrorCode::InvalidArgument, message)
         .help("leave the number of copies away: it comes from the array to lie beside"))

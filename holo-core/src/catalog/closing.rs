@@ -32,7 +32,7 @@ use crate::catalog::principals::CLUSTER;
 use crate::catalog::state::CatalogState;
 use crate::group::Seq;
 use crate::replication::{GroupConfig, GroupId, NodeNumber, ReplicaId};
-use crate::{Epoch, ErrorCode, Failure, UnixMillis, Verb, limits};
+use crate::{Count, Epoch, ErrorCode, Failure, UnixMillis, Verb, limits};
 
 /// Number of a close: that of no other close of the same cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,25 +117,59 @@ impl CatalogState {
         close.holds.get(&group).filter(|_| self.lost.contains(&group))
     }
 
-    pub(super) fn begin_close(&mut self, by: Authority) -> Result<Answer, Failure> {
-        self.check_verb(by, Verb::Shutdown, CLUSTER)?;
+    /// Why the cluster could not be closed, however long one waits. A takeover that is under way is no such reason.
+    pub fn close_refusal(&self) -> Option<Failure> {
         match &self.close {
-            Some(close) if close.finished => return Err(not_open_yet()),
-            Some(_) => return Ok(Answer::Done),
+            Some(close) if close.finished => return Some(not_open_yet()),
+            Some(_) => return None,
             None => {}
         }
         let draining = |state| matches!(state, NodeState::Draining { .. });
         if let Some(node) = self.nodes.values().find(|node| draining(node.state)) {
             let message = format!("node {} is being drained", node.name);
-            return Err(Failure::new(ErrorCode::Conflict, message).help(format!(
+            return Some(Failure::new(ErrorCode::Conflict, message).help(format!(
                 "wait for the drain, or take it back: `holo undrain {}`",
                 node.name
             )));
         }
         if !self.lost.is_empty() {
-            let message = format!("{} groups have lost their data", self.lost.len());
-            return Err(Failure::new(ErrorCode::Conflict, message)
-                .help("decide about it first: `holo status` tells more"));
+            let message = format!("{} lost their data", Count::from(self.lost.len()).of("group"));
+            return Some(
+                Failure::new(ErrorCode::Conflict, message)
+                    .help("decide about it first: `holo ring accept-loss --plan` names the arrays"),
+            );
+        }
+        self.silent_copies_refusal()
+    }
+
+    /// What only nodes have that do not answer cannot be written down by anybody.
+    fn silent_copies_refusal(&self) -> Option<Failure> {
+        let is_silent = |config: &&GroupConfig| !config.in_sync.iter().any(|it| self.is_up(*it));
+        let silent: Vec<&GroupConfig> = self.groups.values().filter(is_silent).collect();
+        let groups = self.occupied(&silent.iter().map(|config| config.group).collect());
+        let holders = silent.iter().filter(|config| groups.contains(&config.group));
+        let holders: BTreeSet<NodeNumber> =
+            holders.flat_map(|config| &config.in_sync).map(|it| it.node).collect();
+        let names: Vec<&str> =
+            holders.iter().filter_map(|it| self.nodes.get(it)).map(|it| it.name.as_str()).collect();
+        let first = *names.first()?;
+        let arrays = self.arrays_named(&groups);
+        let (verb, has) = if names.len() == 1 { ("does", "has") } else { ("do", "have") };
+        let names = names.join(", ");
+        let message =
+            format!("{names} {verb} not answer and {has} the last copy of parts of {arrays}");
+        Some(Failure::new(ErrorCode::LastCopy, message).help(format!(
+            "start {names} again with `holo agent --dir DIR`; `holo node evict {first} --accept-loss` gives up what never comes back"
+        )))
+    }
+
+    pub(super) fn begin_close(&mut self, by: Authority) -> Result<Answer, Failure> {
+        self.check_verb(by, Verb::Shutdown, CLUSTER)?;
+        if self.is_closing() {
+            return Ok(Answer::Done);
+        }
+        if let Some(refusal) = self.close_refusal() {
+            return Err(refusal);
         }
         let occupied = self.occupied(&self.groups.keys().copied().collect());
         let unled = occupied.iter().filter_map(|group| self.groups.get(group));
@@ -229,7 +263,7 @@ impl CatalogState {
         };
         let missing = close.holds.iter().filter(|entry| !whole(*entry)).count();
         if missing > 0 {
-            return Err(stale(&format!("{missing} groups are not on disk yet")));
+            return Err(stale(&format!("{} not on disk yet", Count::from(missing).of("group"))));
         }
         if let Some(close) = &mut self.close {
             close.finished = true;

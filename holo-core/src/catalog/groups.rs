@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::catalog::changes::Subject;
 use crate::catalog::state::CatalogState;
 use crate::replication::{Class, GroupConfig, GroupId, Incarnation, NodeNumber, ReplicaId};
-use crate::{Epoch, ErrorCode, Failure, PartitionId};
+use crate::{Count, Epoch, ErrorCode, Failure, PartitionId};
 
 impl CatalogState {
     /// Whether the class has its groups.
@@ -223,8 +223,11 @@ impl CatalogState {
 }
 
 fn too_few_nodes(class: Class, ready: usize) -> Failure {
-    let message =
-        format!("{} copies in sync, and {ready} nodes are up for some", class.min_in_sync);
+    let message = format!(
+        "{} in sync, and {} up for some",
+        Count(u64::from(class.min_in_sync)).of("copy"),
+        Count::from(ready).of("node")
+    );
     Failure::new(ErrorCode::OutOfCapacity, message)
         .help("wait until the nodes are back, or ask for fewer copies in sync")
         .retry_after_ms(1000)

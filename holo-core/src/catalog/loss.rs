@@ -11,7 +11,7 @@ use crate::catalog::principals::CLUSTER;
 use crate::catalog::state::CatalogState;
 use crate::placement::partition_of;
 use crate::replication::{Class, GroupConfig, GroupId, NodeNumber};
-use crate::{ArrayDescriptor, Epoch, ErrorCode, Failure, ShardIndex, Verb};
+use crate::{ArrayDescriptor, Count, Epoch, ErrorCode, Failure, ShardIndex, Verb};
 
 /// Shards of one array that are looked up one by one; an array with more counts as having data everywhere.
 const SHARDS_TRACED_MAX: u64 = 4096;
@@ -85,19 +85,24 @@ impl CatalogState {
     }
 
     pub(super) fn last_copy_refusal(&self, name: &str, groups: &BTreeSet<GroupId>) -> Failure {
+        let message = format!(
+            "node {name} has the last copy of {}, with data of {}",
+            Count::from(groups.len()).of("group"),
+            self.arrays_named(groups)
+        );
+        Failure::new(ErrorCode::LastCopy, message)
+            .help("drain the node instead, or say --accept-loss to give this data up")
+    }
+
+    /// The names of arrays with data in any of `groups`, with an end to long lists.
+    pub(super) fn arrays_named(&self, groups: &BTreeSet<GroupId>) -> String {
         let arrays = self.arrays_in(groups, NAMED_MAX + 1);
         let mut named: Vec<&str> = arrays.iter().map(|array| array.name.as_str()).collect();
         if named.len() > NAMED_MAX {
             named.truncate(NAMED_MAX);
             named.push("others");
         }
-        let message = format!(
-            "node {name} has the last copy of {} groups, with data of {}",
-            groups.len(),
-            named.join(", ")
-        );
-        Failure::new(ErrorCode::LastCopy, message)
-            .help("drain the node instead, or say --accept-loss to give this data up")
+        named.join(", ")
     }
 
     /// The last in-sync replicas of these groups are gone: those in which an array has data are lost unless that is

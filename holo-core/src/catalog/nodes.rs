@@ -7,7 +7,7 @@ use crate::catalog::command::{Answer, Authority, Liveness, NodeChange};
 use crate::catalog::state::CatalogState;
 use crate::replication::{Incarnation, NodeNumber, ReplicaId};
 use crate::wire::NodeEntry;
-use crate::{ErrorCode, Failure, Member, NodeId, Role, UnixMillis, Verb, limits};
+use crate::{Count, ErrorCode, Failure, Member, NodeId, Role, UnixMillis, Verb, limits};
 
 /// Drawn once per process, so that a registration that is sent twice counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -357,7 +357,7 @@ impl CatalogState {
     fn refuse_holder(&self, number: NodeNumber, name: &str) -> Result<(), Failure> {
         let held = self.groups_of(number).len();
         if held > 0 {
-            let message = format!("node {name} still holds {held} groups");
+            let message = format!("node {name} still holds {}", Count::from(held).of("group"));
             return Err(Failure::new(ErrorCode::Conflict, message)
                 .help(format!("drain it first: `holo drain {name}`")));
         }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::{Epoch, ErrorCode, Failure, PartitionId, limits};
+use crate::{Count, Epoch, ErrorCode, Failure, PartitionId, limits};
 
 /// A node's number in the catalog: given at admission, never reused. Short, where a key would be long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,7 +79,10 @@ impl Class {
                 Ok(Self { replicas, min_in_sync })
             }
             _ => {
-                let message = format!("{replicas} copies of which {min_in_sync} must be in sync");
+                let message = format!(
+                    "{} of which {min_in_sync} must be in sync",
+                    Count(u64::from(replicas)).of("copy")
+                );
                 Err(Failure::new(ErrorCode::InvalidArgument, message).help(format!(
                     "ask for 1 to {} copies, and for 1 to that many in sync",
                     limits::REPLICAS_MAX

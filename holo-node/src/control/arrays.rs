@@ -8,8 +8,8 @@ use holo_core::placement::partition_of;
 use holo_core::replication::NodeNumber;
 use holo_core::wire::{Allocate, ArrayInfo, ArrayList, ArrayRef};
 use holo_core::{
-    ArrayDescriptor, ByteCount, ErrorCode, Failure, PAGE_BYTES, PartitionId, PublicKey, ShardIndex,
-    action, limits,
+    ArrayDescriptor, ByteCount, Count, ErrorCode, Failure, PAGE_BYTES, PartitionId, PublicKey,
+    ShardIndex, action, limits,
 };
 
 use super::Control;
@@ -221,14 +221,16 @@ fn check_copies(state: &CatalogState, new: &NewArray, request: &Allocate) -> Res
     if request.replicas == 0 || usize::from(new.class.replicas) <= nodes {
         return Ok(());
     }
+    let copies = |count| Count(count).of("copy");
+    let nodes = nodes as u64;
     let message = format!(
-        "{} copies of {} on {nodes} {}",
-        new.class.replicas,
+        "{} of {} on {}",
+        copies(u64::from(new.class.replicas)),
         new.name,
-        if nodes == 1 { "node" } else { "nodes" }
+        Count(nodes).of("node")
     );
     Err(Failure::new(ErrorCode::OutOfCapacity, message)
-        .help(format!("ask for at most {nodes} copies, or add nodes")))
+        .help(format!("ask for at most {}, or add nodes", copies(nodes))))
 }
 
 /// Bytes that each node will have to promise to an array.

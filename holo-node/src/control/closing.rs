@@ -137,13 +137,16 @@ impl Control {
         Ok(())
     }
 
-    /// Why this cluster cannot be stopped without a loss.
+    /// Why this cluster cannot be stopped without a loss, as things are.
     fn close_refusal(&self) -> Option<Failure> {
-        let message = "a cluster of `holo dev` lives in memory and ends with that command";
-        self.config.temporary.then(|| {
-            Failure::new(ErrorCode::NotYet, message)
-                .help("save arrays with `holo array get NAME --out FILE`, then give --now")
-        })
+        if self.config.temporary {
+            let message = "a cluster of `holo dev` lives in memory and ends with that command";
+            return Some(
+                Failure::new(ErrorCode::NotYet, message)
+                    .help("save arrays with `holo array get NAME --out FILE`, then give --now"),
+            );
+        }
+        self.copy.read(CatalogState::close_refusal)
     }
 
     /// How the stop of the whole cluster goes, or why it would be refused.

@@ -43,7 +43,7 @@ use holo_core::catalog::BootId;
 use holo_core::placement::ClusterView;
 use holo_core::replication::{ConfigVerifier, GroupId, NodeNumber, Proposal, ReplicaId};
 use holo_core::wire::{NodeLoad, RaftEnvelope};
-use holo_core::{ClusterId, Epoch, ErrorCode, Failure, Instant, NodeId, Policy, PublicKey};
+use holo_core::{ClusterId, Count, Epoch, ErrorCode, Failure, Instant, NodeId, Policy, PublicKey};
 use holo_net::{BoxFuture, Connection, Endpoint};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
@@ -327,7 +327,7 @@ impl Control {
             return Ok(());
         }
         let name = &self.config.name;
-        let message = format!("node {name} holds copies of {groups} groups");
+        let message = format!("node {name} holds copies of {}", Count::from(groups).of("group"));
         Err(Failure::new(ErrorCode::DrainRefused, message)
             .help(format!("drain it first: `holo drain {name}`; --now stops it at once, and what only it holds is lost")))
     }

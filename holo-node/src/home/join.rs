@@ -10,7 +10,7 @@ use holo_core::catalog::{IssuerCertificate, is_signed_by, join_statement};
 use holo_core::replication::NodeNumber;
 use holo_core::wire::{Decode, JoinReply, JoinRequest, Kind, WIRE_VERSION, welcome_statement};
 use holo_core::{
-    ClusterId, ErrorCode, Failure, JoinTicket, NodeId, PublicKey, Retry, Role, UnixMillis,
+    ClusterId, Count, ErrorCode, Failure, JoinTicket, NodeId, PublicKey, Retry, Role, UnixMillis,
 };
 use holo_net::{Endpoint, EndpointOptions, Expected, Identity, Request};
 use prost::Message;
@@ -90,9 +90,14 @@ pub async fn join(
         let endpoint = Endpoint::bind(EndpointOptions::new(any, identity), None)?;
         let mut tries = Tries::default();
         let asking = ask_to_join(&endpoint, node, &config, &ticket, &clock, &mut tries);
-        let asked = tokio::time::timeout(options.deadline, asking).await;
-        endpoint.close().await;
-        asked.unwrap_or_else(|_elapsed| Err(tries.gave_up(&ticket, options.deadline)))
+        match tokio::time::timeout(options.deadline, asking).await {
+            Ok(asked) => {
+                endpoint.close().await;
+                asked
+            }
+            // Nobody is there to be told farewell, and whoever waits has waited long enough.
+            Err(_elapsed) => Err(tries.gave_up(&ticket, options.deadline)),
+        }
     };
     match asked.await {
         Ok(belonging) => {
@@ -163,8 +168,7 @@ fn ago(since: Duration) -> String {
         seconds @ 7200..172_800 => (seconds / 3600, "hour"),
         seconds => (seconds / 86_400, "day"),
     };
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {unit}{plural} ago")
+    format!("{} ago", Count(count).of(unit))
 }
 
 /// Asks the members of a ticket, one after the other and again, until one lets the node in or says that none will.
@@ -300,6 +304,7 @@ fn check_welcome(
 /// What came of tries that did not settle anything.
 #[derive(Debug, Default)]
 pub(crate) struct Tries {
+    /// The last one that was answered; without an answer the last one.
     last: Option<Failure>,
     /// An answer was lost: the node may have been let in.
     unknown: bool,
@@ -308,7 +313,11 @@ pub(crate) struct Tries {
 impl Tries {
     fn note(&mut self, failure: Failure) {
         self.unknown |= failure.code.retry() == Retry::Unknown;
-        self.last = Some(failure);
+        // That somebody else said nothing is no news after an answer.
+        let silence = |failure: &Failure| failure.code == ErrorCode::Unreachable;
+        if !silence(&failure) || self.last.as_ref().is_none_or(silence) {
+            self.last = Some(failure);
+        }
     }
 
     fn gave_up(self, ticket: &JoinTicket, deadline: Duration) -> Failure {
@@ -321,12 +330,15 @@ impl Tries {
                 .help("join again with the same ticket and the same directory");
         }
         match self.last {
-            Some(failure) => joining(failure, &places),
-            None => Failure::new(
+            Some(failure) if failure.code != ErrorCode::Unreachable => joining(failure, &places),
+            silence => Failure::new(
                 ErrorCode::Unreachable,
-                format!("no member let the node in within {deadline:?}; asked at {places}"),
+                format!(
+                    "nobody answered within {deadline:?}; asked at {places}{}",
+                    silence.map_or_else(String::new, |last| format!(" (the last: {})", last.message))
+                ),
             )
-            .help("check that a node runs there, that UDP passes, and that most of the catalog's voters are up"),
+            .help("check that a node runs there and that UDP passes; if these nodes are gone for good, have a node that runs make a new ticket: `holo ticket create`"),
         }
     }
 }

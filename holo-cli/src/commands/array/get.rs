@@ -113,12 +113,14 @@ async fn save(
     context: &Context,
 ) -> Result<(), Failure> {
     let failed = |source: std::io::Error| {
-        Failure::new(ErrorCode::FileFailed, format!("{}: {source}", path.display()))
+        Failure::new(ErrorCode::of_file(source.kind()), format!("{}: {source}", path.display()))
     };
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
+    // Else the message names a file that nobody has asked for.
+    std::fs::metadata(folder).map_err(failed)?;
     let mut temporary =
         tempfile::Builder::new().prefix(".holo-").tempfile_in(folder).map_err(failed)?;
     let mut file = BufWriter::new(temporary.as_file_mut());

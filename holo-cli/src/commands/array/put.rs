@@ -74,7 +74,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         context.output.json(&Put { array: described, created, elems });
     } else {
         let made = if created { "made and wrote" } else { "wrote" };
-        context.output.note(&format!("{made} {} elements of {described}", quantity::count(elems)));
+        context
+            .output
+            .note(&format!("{made} {} of {described}", quantity::counted(elems, "element")));
     }
     Ok(())
 }
@@ -118,7 +120,10 @@ async fn put_value(target: &Target, array: &AnyArray, text: &str) -> Result<u64,
     if selection.runs().take(PIECES_MAX + 1).count() > PIECES_MAX {
         let element = &value.le_bytes()[..array.dtype().size()];
         let count = usize::try_from(elems).map_err(|source| {
-            Failure::new(ErrorCode::TooLarge, format!("a slice of {elems} elements: {source}"))
+            Failure::new(
+                ErrorCode::TooLarge,
+                format!("a slice of {}: {source}", quantity::counted(elems, "element")),
+            )
         })?;
         array.write_selection(&selection, &element.repeat(count)).await?;
         return Ok(elems);
@@ -265,5 +270,5 @@ fn clean(dtype: DType, mut data: Vec<u8>) -> Vec<u8> {
 }
 
 fn io_failure(path: &Path, source: &std::io::Error) -> Failure {
-    Failure::new(ErrorCode::FileFailed, format!("{}: {source}", path.display()))
+    Failure::new(ErrorCode::of_file(source.kind()), format!("{}: {source}", path.display()))
 }

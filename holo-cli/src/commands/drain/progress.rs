@@ -104,7 +104,7 @@ async fn watch(
 }
 
 fn bar_words(report: &Report) -> String {
-    let bytes = quantity::bytes(report.bytes_left);
+    let bytes = report.bytes_in_words();
     match report.eta_ms {
         Some(eta) => {
             format!("{bytes}, {} left", quantity::rough_duration(Duration::from_millis(eta)))

@@ -128,31 +128,54 @@ impl Report {
 
     /// One sentence: a plan, or how far it is.
     pub(crate) fn in_words(&self) -> String {
-        let bytes = quantity::bytes(self.bytes_left);
-        let eta = match self.eta_ms {
-            Some(eta) => {
-                format!(", about {}", quantity::rough_duration(Duration::from_millis(eta)))
-            }
-            None => String::new(),
-        };
         if self.is_over() {
             return format!("{} is drained", self.node);
         }
         if !self.is_under_way() {
-            let groups = quantity::counted(self.groups_left, "group");
-            return format!(
-                "{} holds {groups}, {} of them as the primary; {bytes} move{eta}",
-                self.node,
-                quantity::count(self.primaries_left),
-            );
+            return format!("{} holds {}", self.node, self.held_in_words());
+        }
+        if self.groups_left == 0 {
+            return format!("{}: nothing is left on it", self.node);
         }
         let waits = self.waits().first().map_or_else(String::new, |wait| format!("; {wait}"));
         format!(
-            "{}: {} of {} left, {bytes}{eta} to go{waits}",
+            "{}: {} of {} left, {} to copy{}{waits}",
             self.node,
             quantity::count(self.groups_left),
             quantity::counted(self.groups_total, "group"),
+            self.bytes_in_words(),
+            self.eta_in_words(),
         )
+    }
+
+    /// What is left to be copied. It is an estimate: what groups like these have on average.
+    pub(super) fn bytes_in_words(&self) -> String {
+        match self.bytes_left {
+            0 => "no data".to_owned(),
+            bytes => format!("about {}", quantity::bytes(bytes)),
+        }
+    }
+
+    fn held_in_words(&self) -> String {
+        let as_primary = match (self.groups_left, self.primaries_left) {
+            (0, _) => return "nothing".to_owned(),
+            (1, 1) => "as the primary".to_owned(),
+            (1, _) => "as a backup".to_owned(),
+            (_, 0) => "none of them as the primary".to_owned(),
+            (_, some) => format!("{} of them as the primary", quantity::count(some)),
+        };
+        format!(
+            "{}, {as_primary}; {} to copy{}",
+            quantity::counted(self.groups_left, "group"),
+            self.bytes_in_words(),
+            self.eta_in_words()
+        )
+    }
+
+    fn eta_in_words(&self) -> String {
+        self.eta_ms.map_or_else(String::new, |eta| {
+            format!(", about {}", quantity::rough_duration(Duration::from_millis(eta)))
+        })
     }
 
     /// The plan with those who take over.
@@ -220,11 +243,24 @@ mod tests {
     fn plans_and_progress_read_well() {
         assert_eq!(
             report("active").in_words(),
-            "n2 holds 120 groups, 60 of them as the primary; 34.0 MiB move, about 13 s"
+            "n2 holds 120 groups, 60 of them as the primary; about 34.0 MiB to copy, about 13 s"
         );
         assert_eq!(
             report("draining").in_words(),
-            "n2: 120 of 256 groups left, 34.0 MiB, about 13 s to go"
+            "n2: 120 of 256 groups left, about 34.0 MiB to copy, about 13 s"
+        );
+        // It said "0 of 0 groups left, 0 B to go".
+        let empty = Report { groups_left: 0, ..report("draining") };
+        assert_eq!(empty.in_words(), "n2: nothing is left on it");
+        let plan = |groups_left, primaries_left, bytes_left| {
+            let plan = report("active");
+            Report { groups_left, primaries_left, bytes_left, eta_ms: None, ..plan }.in_words()
+        };
+        assert_eq!(plan(0, 0, 0), "n2 holds nothing");
+        assert_eq!(plan(1, 1, 10), "n2 holds 1 group, as the primary; about 10 B to copy");
+        assert_eq!(
+            plan(2, 0, 0),
+            "n2 holds 2 groups, none of them as the primary; no data to copy"
         );
         assert_eq!(report("drained").in_words(), "n2 is drained");
     }

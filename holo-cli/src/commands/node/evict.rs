@@ -105,7 +105,7 @@ impl Plan {
         }
         match self.last_copies.as_slice() {
             [] if self.primaries + self.backups == 0 => copies,
-            [] => format!("{copies}; all of them have copies elsewhere"),
+            [] => format!("{copies}; there are other copies of all that"),
             arrays if accept_loss => format!(
                 "{copies}; parts of {} are lost with it and read as zeros afterwards",
                 members::listed(arrays)
@@ -121,11 +121,16 @@ impl Plan {
         if self.primaries + self.backups == 0 {
             return "nothing".to_owned();
         }
-        format!(
-            "{} as the primary and {} as a backup",
-            quantity::counted(self.primaries, "group"),
-            quantity::count(self.backups)
-        )
+        let (primaries, backups) = (self.primaries, self.backups);
+        match (primaries, backups) {
+            (0, _) => format!("{} as a backup", quantity::counted(backups, "group")),
+            (_, 0) => format!("{} as the primary", quantity::counted(primaries, "group")),
+            _ => format!(
+                "{} as the primary and {} as a backup",
+                quantity::counted(primaries, "group"),
+                quantity::count(backups)
+            ),
+        }
     }
 
     /// What is true once it has been put out.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use holo_client::{ComparedCopy, ComparedGroup, Verification};
+use holo_client::{Cluster, ComparedCopy, ComparedGroup, Verification};
+use holo_core::wire::LossReport;
 use holo_core::{ErrorCode, Failure};
 use serde::Serialize;
 
@@ -22,8 +23,8 @@ Examples:
   holo ring verify -o json
 
 Every node reads all that it holds and hashes it; the copies of a group must be equal. Groups at which writes are under
-way are looked at again, for as long as --timeout says. Exit code 10 when copies differ, 8 or 9 when some could not be
-compared: shown by node, and with -o json one by one.")]
+way are looked at again, for as long as --timeout says. Exit code 10 when copies differ or the last copy of some data is
+lost, 8 or 9 when some could not be compared, or are not back: shown by node, and with -o json one by one.")]
 pub(super) struct Args {}
 
 #[derive(Serialize)]
@@ -33,7 +34,7 @@ struct Report {
     /// Copies of those.
     copies: u64,
     bytes: u64,
-    /// Groups with one copy.
+    /// Groups with one copy, which was read.
     single: u64,
     /// Groups without any.
     unheld: u64,
@@ -74,7 +75,7 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<(), Failure> 
     let report = Report::from(&found);
     if context.output.is_json() {
         context.output.json(&report);
-        return verdict(&found);
+        return verdict(&found, &unheld(&cluster, &found).await?);
     }
     let color = context.output.color();
     if !found.different.is_empty() {
@@ -99,11 +100,19 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<(), Failure> 
             .output
             .note(&format!("{groups} without a copy: see `holo ring accept-loss --plan`"));
     }
-    verdict(&found)
+    verdict(&found, &unheld(&cluster, &found).await?)
+}
+
+/// What the catalog says of groups that nobody holds.
+async fn unheld(cluster: &Cluster, found: &Verification) -> Result<LossReport, Failure> {
+    match found.unheld {
+        0 => Ok(LossReport::default()),
+        _ => Ok(cluster.plan_loss().await?),
+    }
 }
 
 /// Whether all is well, for scripts.
-fn verdict(found: &Verification) -> Result<(), Failure> {
+fn verdict(found: &Verification, unheld: &LossReport) -> Result<(), Failure> {
     if !found.different.is_empty() {
         let groups = quantity::counted(found.different.len() as u64, "group");
         let message = format!("the copies of {groups} differ at the same point of their history");
@@ -111,8 +120,11 @@ fn verdict(found: &Verification) -> Result<(), Failure> {
             "one of them is damaged: compare with a copy of yours, then drain the node that has the bad one",
         ));
     }
+    if unheld.groups > 0 {
+        return Err(members::lost(unheld.groups, None));
+    }
     if found.open.is_empty() {
-        return Ok(());
+        return not_back(found, unheld);
     }
     let groups = quantity::counted(found.open.len() as u64, "group");
     let gaps = Gap::all(&found.open);
@@ -135,6 +147,19 @@ fn verdict(found: &Verification) -> Result<(), Failure> {
     Err(Failure::new(code, message).help(format!(
         "start {them} again with `holo agent --dir DIR`; once the cluster has made new copies elsewhere, those are compared"
     )))
+}
+
+/// What nobody holds and is not lost comes back with those who have it on disk.
+fn not_back(found: &Verification, unheld: &LossReport) -> Result<(), Failure> {
+    if found.unheld == 0 || unheld.groups_awaited == 0 {
+        return Ok(());
+    }
+    let groups = quantity::counted(found.unheld, "group");
+    let names = members::listed(&unheld.waits_for);
+    let message =
+        format!("{groups} could not be compared: nobody holds them before {names} is back");
+    Err(Failure::new(ErrorCode::NotReady, message)
+        .help("start what is down with `holo agent --dir DIR`; `holo status` says what comes back"))
 }
 
 /// What one node keeps from being compared.
@@ -219,11 +244,12 @@ impl From<&ComparedCopy> for Copy {
 
 impl Report {
     fn in_words(&self) -> String {
+        let all = if self.open.is_empty() && self.unheld == 0 { "all " } else { "" };
         match self.equal {
             0 => "no group has more than one copy".to_owned(),
-            _ => format!(
-                "all {}: their {} are equal, {} in all",
-                quantity::counted(self.equal, "group"),
+            equal => format!(
+                "{all}{}: their {} are equal, {} in all",
+                quantity::counted(equal, "group"),
                 quantity::copies(self.copies),
                 quantity::bytes(self.bytes)
             ),
@@ -280,6 +306,10 @@ mod tests {
         ComparedGroup { group, copies: copies.collect() }
     }
 
+    fn judged(found: &Verification) -> Result<(), Failure> {
+        verdict(found, &LossReport::default())
+    }
+
     #[test]
     fn copies_that_differ_are_told_one_by_one_and_end_with_exit_code_10() {
         let mut found = Verification::default();
@@ -292,13 +322,13 @@ mod tests {
             assert!(table.contains(part), "{part:?} is missing:\n{table}");
         }
         assert!(!table.contains("6/r2m1"), "{table}");
-        assert_eq!(verdict(&found).unwrap_err().code, ErrorCode::Corrupt);
+        assert_eq!(judged(&found).unwrap_err().code, ErrorCode::Corrupt);
         found.different.clear();
-        assert_eq!(verdict(&found).unwrap_err().code, ErrorCode::Unreachable);
+        assert_eq!(judged(&found).unwrap_err().code, ErrorCode::Unreachable);
         found.open = vec![group(6, [1, 2])];
-        assert_eq!(verdict(&found).unwrap_err().code, ErrorCode::NotReady);
+        assert_eq!(judged(&found).unwrap_err().code, ErrorCode::NotReady);
         found.open.clear();
-        assert!(verdict(&found).is_ok());
+        assert!(judged(&found).is_ok());
     }
 
     /// With two of three nodes off it printed a row for each of 512 groups, and named one address.
@@ -322,7 +352,7 @@ mod tests {
             .map(|row| row.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect();
         assert_eq!(rows, ["n1 2 groups n1 is silent", "n2 200 groups n2 is silent"]);
-        let refused = verdict(&found).unwrap_err();
+        let refused = judged(&found).unwrap_err();
         assert_eq!(refused.code, ErrorCode::Unreachable);
         assert_eq!(refused.message, "202 groups could not be compared without n1, n2");
     }
@@ -334,14 +364,33 @@ mod tests {
         found.open.push(group(1, [1, 1]));
         let busy = Failure::new(ErrorCode::Overloaded, "n1 has too much to do").help("wait");
         found.open[0].copies[0].said = Err(busy);
-        let refused = verdict(&found).unwrap_err();
+        let refused = judged(&found).unwrap_err();
         assert_eq!((refused.code, refused.help.as_deref()), (ErrorCode::Overloaded, Some("wait")));
         assert_eq!(refused.message, "1 group could not be compared: n1 has too much to do");
         found.open.push(group(2, [1, 1]));
         found.open[1].copies[1].said = Err(Failure::new(ErrorCode::ConnectionLost, "n2 is silent"));
-        let refused = verdict(&found).unwrap_err();
+        let refused = judged(&found).unwrap_err();
         assert_eq!(refused.code, ErrorCode::ConnectionLost);
         assert_eq!(refused.message, "2 groups could not be compared without n2");
         assert!(refused.help.unwrap().starts_with("start it again"));
+    }
+
+    /// It ended with exit code 0.
+    #[test]
+    fn what_nobody_holds_ends_with_exit_code_10_when_it_is_lost_and_8_while_it_may_come_back() {
+        let mut found = Verification::default();
+        found.unheld = 3;
+        let lost = LossReport { groups: 3, arrays: vec!["a".to_owned()], ..LossReport::default() };
+        assert_eq!(verdict(&found, &lost).unwrap_err().code, ErrorCode::DataLost);
+        found.open.push(group(6, [1, 2]));
+        assert_eq!(verdict(&found, &lost).unwrap_err().code, ErrorCode::DataLost);
+        found.open.clear();
+        let waits_for = vec!["n2".to_owned()];
+        let awaited = LossReport { groups_awaited: 3, waits_for, ..LossReport::default() };
+        let refused = verdict(&found, &awaited).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::NotReady);
+        assert!(refused.message.contains("before n2 is back"), "{refused}");
+        // Found again between the two questions.
+        assert_eq!(judged(&found), Ok(()));
     }
 }

@@ -17,6 +17,11 @@ use crate::table::Table;
 /// Time that the catalog gets to answer: without a quorum it never does, and the rest shall be shown all the same.
 const CATALOG_WITHIN: Duration = Duration::from_secs(3);
 
+/// What a node says of itself when it has its place in the cluster.
+const READY: &str = "ready";
+/// And when it ends.
+const STOPPING: &str = "stopping";
+
 /// What the members and the catalog said at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
@@ -98,6 +103,8 @@ struct Planned {
 /// What only the node itself knows.
 #[derive(Debug, Serialize)]
 struct Load {
+    /// `ready`, or what keeps it from that.
+    standing: String,
     agent: String,
     pid: u32,
     uptime_ms: u64,
@@ -150,22 +157,15 @@ impl Snapshot {
             .collect();
         members::sort_by_name(&mut silent, |name| name);
         let unanswered = format!(
-            "{} of {} nodes did not answer: {}",
+            "{} of {} did not answer: {}",
             silent.len(),
-            self.status.len(),
+            quantity::counted(self.status.len() as u64, "node"),
             silent.join(", ")
         );
         let lost = self.catalog.as_ref().map_or(0, |said| said.groups_lost);
         if lost > 0 {
-            let groups = quantity::counted(lost, "group");
-            let mut message =
-                format!("{groups} lost the last copy: that data is neither read nor written");
-            if !silent.is_empty() {
-                message = format!("{message}; {unanswered}");
-            }
-            return Err(Failure::new(ErrorCode::DataLost, message).help(
-                "`holo ring accept-loss --plan` names the arrays, and without --plan gives those parts up: they begin anew, as zeros; or remove the arrays and restore them from copies of yours",
-            ));
+            let unanswered = (!silent.is_empty()).then_some(unanswered);
+            return Err(members::lost(lost, unanswered.as_deref()));
         }
         if silent.is_empty() {
             return Ok(());
@@ -223,10 +223,10 @@ impl Report {
 
     pub(crate) fn in_words(&self, color: bool) -> String {
         let mut text = format!(
-            "cluster {}: {}, {} partitions\ncatalog: {}\n",
+            "cluster {}: {}, {}\ncatalog: {}\n",
             self.cluster,
             quantity::counted(self.nodes.len() as u64, "node"),
-            self.partitions,
+            quantity::counted(u64::from(self.partitions), "partition"),
             self.catalog.in_words(),
         );
         if let Some(groups) = &self.groups {
@@ -401,10 +401,10 @@ impl Node {
 
     fn cells(&self) -> Vec<String> {
         let row = &self.row;
-        let state = match (row.up, self.load.is_some()) {
-            (true, true) => row.state.clone(),
-            (true, false) => format!("{}, silent", row.state),
-            (false, _) => format!("{}, down", row.state),
+        let standing = self.load.as_ref().map(|load| load.standing.as_str());
+        let state = match state_word(row.up, standing) {
+            None => row.state.clone(),
+            Some(word) => format!("{}, {word}", row.state),
         };
         let dash = || "-".to_owned();
         let load = |cell: fn(&Load) -> String| self.load.as_ref().map_or_else(dash, cell);
@@ -425,9 +425,23 @@ impl Node {
     }
 }
 
+/// What is to be said of a node beside its state in the catalog: `up` is what the catalog thinks, `standing` what the node
+/// says of itself.
+fn state_word(up: bool, standing: Option<&str>) -> Option<&'static str> {
+    match (up, standing) {
+        (true, Some(_)) => None,
+        (true, None) => Some("silent"),
+        (false, None | Some(READY)) => Some("down"),
+        (false, Some(STOPPING)) => Some("stopping"),
+        // It runs, and is not back in the cluster: nobody is before most of the catalog's voters are there.
+        (false, Some(_)) => Some("starting"),
+    }
+}
+
 impl From<&NodeStatus> for Load {
     fn from(said: &NodeStatus) -> Self {
         Self {
+            standing: said.state.clone(),
             agent: said.agent.clone(),
             pid: said.pid,
             uptime_ms: said.uptime_ms,
@@ -438,5 +452,22 @@ impl From<&NodeStatus> for Load {
             resident_bytes: said.resident_bytes,
             cpu_ms: said.cpu_ms,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first node that was started after a stop of the cluster was told as down, while it answered.
+    #[test]
+    fn a_node_that_runs_and_is_not_back_in_the_cluster_is_starting() {
+        assert_eq!(state_word(true, Some(READY)), None);
+        assert_eq!(state_word(true, None), Some("silent"));
+        assert_eq!(state_word(false, None), Some("down"));
+        assert_eq!(state_word(false, Some("it waits for the catalog")), Some("starting"));
+        assert_eq!(state_word(false, Some(STOPPING)), Some("stopping"));
+        // The leader does not hear it, whatever it thinks of itself.
+        assert_eq!(state_word(false, Some(READY)), Some("down"));
     }
 }

@@ -130,6 +130,29 @@ fn a_close_begins_only_where_nothing_stands_in_its_way() {
     begin(&mut lab);
 }
 
+/// It was said to be a matter of a moment, and asked for again and again.
+#[test]
+fn what_only_a_silent_node_has_stands_in_the_way_of_a_close_and_a_takeover_does_not() {
+    let (mut lab, _) = lab(1);
+    assert_eq!(lab.state.close_refusal(), None);
+    lab.set_up(2, false);
+    let refused = lab.refused(admin(), Operation::BeginClose);
+    assert_eq!(refused.code, ErrorCode::LastCopy, "{refused}");
+    assert!(refused.message.contains("n102 does not answer and has the last copy"), "{refused}");
+    assert_eq!(lab.state.close_refusal(), Some(refused));
+    lab.set_up(3, false);
+    let refused = lab.state.close_refusal().unwrap();
+    assert!(refused.message.starts_with("n102, n103 do not answer and have the"), "{refused}");
+    lab.set_up(2, true);
+    lab.set_up(3, true);
+    begin(&mut lab);
+    assert_eq!(lab.state.close_refusal(), None, "it is under way");
+
+    let (mut lab, _) = self::lab(2);
+    lab.set_up(2, false);
+    assert_eq!(lab.state.close_refusal(), None, "another copy takes over");
+}
+
 #[test]
 fn lost_data_stands_in_the_way_of_a_close() {
     let (mut lab, _) = lab(1);

@@ -15,7 +15,7 @@ use crate::replication::messages::{
 };
 use crate::replication::mutant::Mutant;
 use crate::replication::progress::{Progress, SnapshotCopy};
-use crate::{ErrorCode, Failure, Instant, limits};
+use crate::{Count, ErrorCode, Failure, Instant, limits};
 
 /// What a replica keeps only while it is the primary.
 #[derive(Debug, Default)]
@@ -121,9 +121,9 @@ impl Replica {
     pub(super) fn no_quorum(&self) -> Failure {
         let gone = usize::from(self.lead.as_ref().is_some_and(|lead| lead.pleads));
         let message = format!(
-            "{} replicas of group {} are in sync, a write needs {}",
-            self.claim.config.in_sync.len() - gone,
+            "group {} has {} in sync, a write needs {}",
             self.group,
+            Count::from(self.claim.config.in_sync.len() - gone).of("replica"),
             self.group.class.min_in_sync
         );
         Failure::new(ErrorCode::NoQuorum, message)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use holo_core::catalog::{CatalogState, Operation};
 use holo_core::replication::{GroupConfig, GroupId, NodeNumber};
 use holo_core::wire::LossReport;
-use holo_core::{ErrorCode, Failure, PublicKey, action};
+use holo_core::{Count, ErrorCode, Failure, PublicKey, action};
 
 use super::{CLUSTER, Control};
 
@@ -57,8 +57,8 @@ fn nothing_lost(report: &LossReport) -> Failure {
         return Failure::new(ErrorCode::Conflict, "nothing is lost: every group has a copy")
             .help("there is nothing to give up; `holo status` shows how many copies there are");
     }
-    let (groups, nodes) = (report.groups_awaited, report.waits_for.join(", "));
-    let groups = if groups == 1 { "1 group".to_owned() } else { format!("{groups} groups") };
+    let groups = Count(report.groups_awaited).of("group");
+    let nodes = report.waits_for.join(", ");
     let message = format!("nothing is lost for good: {groups} may come back with {nodes}");
     Failure::new(ErrorCode::Conflict, message).help(
         "start these nodes again; if one never comes back, `holo node evict NODE --accept-loss` gives up what only it has",

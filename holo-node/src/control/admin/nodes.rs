@@ -1,13 +1,16 @@
 //! Nodes: their states, and how they are emptied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holo_core::catalog::{DrainPlan, NodeChange, NodeRecord, NodeState, Operation};
-use holo_core::replication::NodeNumber;
+use holo_core::replication::{GroupId, NodeNumber};
 use holo_core::wire::{DrainReport, NodeOrder, NodeOrderKind, ReceiverBody};
-use holo_core::{ErrorCode, Failure, PublicKey, UnixMillis, action};
+use holo_core::{Count, ErrorCode, Failure, PublicKey, UnixMillis, action};
 
 use super::{CLUSTER, Control, find_node};
+
+/// Arrays that a sentence names.
+const ARRAYS_NAMED: usize = 5;
 
 impl Control {
     /// Changes a node's state.
@@ -77,8 +80,34 @@ impl Control {
         report.bytes_left = plan.bytes;
         report.receivers = receivers(&plan);
         report.refusals = plan.refusals.into_iter().map(Into::into).collect();
-        report.warnings = plan.warnings;
+        report.warnings = self.silence_of(&node).into_iter().chain(plan.warnings).collect();
         Ok(report)
+    }
+
+    /// What to say of a node that is emptied and does not answer; `None` while it answers or holds nothing.
+    fn silence_of(&self, node: &NodeRecord) -> Option<String> {
+        self.copy.read(|state| {
+            let held = state.groups_of(node.number);
+            if node.up || held.is_empty() {
+                return None;
+            }
+            let up = |other: NodeNumber| state.node(other).is_some_and(|other| other.up);
+            let alone = held.iter().copied().filter(|group| {
+                let config = state.group(*group);
+                config.is_some_and(|it| !it.in_sync.iter().any(|replica| up(replica.node)))
+            });
+            let alone: BTreeSet<GroupId> = alone.collect();
+            let mut arrays: Vec<&str> = state
+                .arrays_in(&alone, ARRAYS_NAMED + 1)
+                .into_iter()
+                .map(|array| array.name.as_str())
+                .collect();
+            if arrays.len() > ARRAYS_NAMED {
+                arrays.truncate(ARRAYS_NAMED);
+                arrays.push("others");
+            }
+            Some(silence(&node.name, alone.len() as u64, &arrays))
+        })
     }
 
     /// How a drain goes.
@@ -98,7 +127,7 @@ impl Control {
         report.primaries_left = progress.primaries_left as u64;
         if let Ok(plan) = self.drain_plan(node.number) {
             report.bytes_left = plan.bytes;
-            report.warnings = plan.warnings;
+            report.warnings = self.silence_of(node).into_iter().chain(plan.warnings).collect();
             if matches!(node.state, NodeState::Draining { .. }) {
                 // Nodes may have died since it began: it waits for them.
                 let refusals = plan.refusals.into_iter();
@@ -113,6 +142,23 @@ impl Control {
         }
         report
     }
+}
+
+/// What it means for the drain of a node that it does not answer: `alone` are the groups of which nobody else who answers
+/// has a copy, and `arrays` have data in them.
+fn silence(name: &str, alone: u64, arrays: &[&str]) -> String {
+    let others = "new copies are made from those of the other nodes";
+    if alone == 0 {
+        return format!("{name} does not answer: nothing can be moved off it, {others}");
+    }
+    let groups = Count(alone).of("group");
+    let data = match arrays {
+        [] => "without data".to_owned(),
+        arrays => format!("with parts of {}", arrays.join(", ")),
+    };
+    format!(
+        "{name} does not answer: the last copy of {groups}, {data}, cannot be moved before it is back; where there are others, {others}; if it never comes back: `holo node evict {name} --plan`"
+    )
 }
 
 fn head(node: &NodeRecord) -> DrainReport {
@@ -138,4 +184,21 @@ fn receivers(plan: &DrainPlan) -> Vec<ReceiverBody> {
         *groups.entry(*to).or_insert(0) += 1;
     }
     groups.into_iter().map(|(number, groups)| ReceiverBody { number: number.0, groups }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A drain of a dead node stood still without a word.
+    #[test]
+    fn of_a_node_that_does_not_answer_it_is_said_what_can_be_moved_and_what_to_do() {
+        let said = silence("n3", 0, &[]);
+        assert!(said.starts_with("n3 does not answer: nothing can be moved off it, new copies"));
+        let said = silence("n3", 1, &[]);
+        assert!(said.contains("the last copy of 1 group, without data, cannot be moved"), "{said}");
+        let said = silence("n3", 85, &["b", "c"]);
+        assert!(said.contains("the last copy of 85 groups, with parts of b, c, cannot"), "{said}");
+        assert!(said.ends_with("if it never comes back: `holo node evict n3 --plan`"), "{said}");
+    }
 }

@@ -6,7 +6,7 @@ use holo_catalog::ControlLog;
 use holo_core::catalog::{CatalogState, NodeRecord, NodeState};
 use holo_core::replication::{Class, ConfigRole, GroupConfig, NodeNumber};
 use holo_core::wire::{ClusterReport, MemberEntry, NodeReport};
-use holo_core::{ArrayDescriptor, ErrorCode, Failure, PublicKey, action};
+use holo_core::{ArrayDescriptor, Count, ErrorCode, Failure, PublicKey, action};
 
 use super::{CLUSTER, Control, find_node};
 use crate::control::closing::close_report;
@@ -128,17 +128,19 @@ impl Control {
         let left = voters.intersection(answering).count();
         let spare = left.saturating_sub(voters.len() / 2 + 1);
         if living.len() > 1 && spare == 0 {
-            let voters = voters.len();
-            notes.push(format!(
-                "the catalog has {voters} voter{}, of which {left} answer{}: it survives the loss of none; {}",
-                if voters == 1 { "" } else { "s" },
-                if left == 1 { "s" } else { "" },
-                if living.iter().filter(|node| node.state.may_hold()).count() < 3 {
-                    "three nodes are needed for more"
-                } else {
-                    "it heals by itself"
+            let more = match living.iter().filter(|node| node.state.may_hold()).count() {
+                0..3 => "three nodes are needed for more",
+                _ => "it heals by itself",
+            };
+            notes.push(match voters.len() {
+                1 => format!("the catalog has a single voter and does not survive its loss; {more}"),
+                voters => {
+                    let verb = if left == 1 { "answers" } else { "answer" };
+                    format!(
+                        "the catalog has {voters} voters, of which {left} {verb}: it survives the loss of none; {more}"
+                    )
                 }
-            ));
+            });
         }
         for node in &living {
             let ahead = health.beats(node.number).map_or(0, |beats| beats.ahead_ms);
@@ -155,8 +157,8 @@ impl Control {
             let left = ends.0.saturating_sub(now.0);
             if left < ISSUER_WORTH_A_WORD_MS {
                 notes.push(format!(
-                    "the catalog's signing key ends in {} hours: bring root.key back to the first node",
-                    left / 3_600_000
+                    "the catalog's signing key ends in {}: bring root.key back to the first node",
+                    Count(left / 3_600_000).of("hour")
                 ));
             }
         }
@@ -167,18 +169,19 @@ impl Control {
 /// What an operator should know of a cluster that stops, or has not come back whole.
 fn close_notes(state: &CatalogState, health: &Health, notes: &mut Vec<String>) {
     let report = close_report(state);
-    let (done, groups) = (report.groups_done, report.groups);
+    let groups = Count(report.groups).of("group");
     let names = report.waits_for.join(", ");
     match report.stage.as_str() {
         "closing" => notes.push(format!(
-            "the cluster is being shut down: {done} of {groups} groups are on disk, it waits for {names}"
+            "the cluster is being shut down: {} of {groups} on disk, it waits for {names}",
+            report.groups_done
         )),
         "closed" if names.is_empty() => notes.push(format!(
-            "the cluster was shut down: everything is back, {groups} groups wait for their copies"
+            "the cluster was shut down: everything is back, but for further copies of {groups}"
         )),
         "closed" => notes.push(format!(
-            "the cluster was shut down: {} of {groups} groups are not back, they are on the disks of {names}",
-            groups - done
+            "the cluster was shut down: {} of {groups} not back yet, but on the disks of {names}",
+            report.groups.saturating_sub(report.groups_done)
         )),
         _ => {}
     }
@@ -186,8 +189,9 @@ fn close_notes(state: &CatalogState, health: &Health, notes: &mut Vec<String>) {
         let unreadable = health.load(node.replica()).map_or(0, |load| load.holds_unreadable);
         if unreadable > 0 {
             notes.push(format!(
-                "node {} cannot read {unreadable} groups that it had on disk: its log says why",
-                node.name
+                "node {} cannot read {} that it had on disk: its log says why",
+                node.name,
+                Count(unreadable).of("group")
             ));
         }
     }

@@ -158,3 +158,30 @@ fn how_long_ago_a_ticket_ended_is_said_in_a_unit_that_fits() {
         assert_eq!(ago(Duration::from_secs(seconds)), words);
     }
 }
+
+/// It named one of the addresses, and how long it had waited for that one.
+#[test]
+fn a_join_that_nobody_answered_names_all_addresses_and_an_answer_outweighs_silence() {
+    let ticket = JoinTicket {
+        cluster: Voters::new(1).cluster(),
+        seed: [7; 32],
+        role: Role::Node,
+        expires: NOW,
+        addresses: vec!["10.0.0.1:7400".to_owned(), "lab2:7400".to_owned()],
+    };
+    let gave_up = |said: &[(ErrorCode, &str)]| {
+        let mut tries = Tries::default();
+        for (code, message) in said {
+            tries.note(Failure::new(*code, *message));
+        }
+        tries.gave_up(&ticket, Duration::from_secs(30))
+    };
+    let silence = (ErrorCode::Unreachable, "address lab2:7400: no such host");
+    let failure = gave_up(&[silence]);
+    assert_eq!(failure.code, ErrorCode::Unreachable);
+    let words = "nobody answered within 30s; asked at 10.0.0.1:7400, lab2:7400 (the last: address lab2:7400: no such host)";
+    assert_eq!(failure.message, words);
+    assert!(failure.help.unwrap().contains("holo ticket create"));
+    let no_quorum = (ErrorCode::NoQuorum, "nobody leads the catalog");
+    assert_eq!(gave_up(&[silence, no_quorum, silence]).code, ErrorCode::NoQuorum);
+}
