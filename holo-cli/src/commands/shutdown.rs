@@ -32,12 +32,13 @@ Examples:
   holo shutdown --cluster --now
 
 A node is drained before it stops, so that nothing is lost and nothing has fewer copies; it stays a member, and
-`holo agent` and `holo undrain` bring it back. With --now it stops at once: its copies are then missing until others
-are made, and what only it holds is lost.
+`holo agent` and `holo undrain` bring it back. With --now it is not drained: its copies are missing until others are
+made, and what only it holds is away until `holo agent` starts it again.
 
 A cluster takes no writes any more, its nodes write all that they hold to disk, encrypted, and stop; nothing is lost.
 `holo agent` on each of them starts it again, with everything in it; --cancel takes it back while they still write. With
---now all nodes stop at once, and all data goes with them."
+--now nobody sees to it that everything is on disk before the first of them stops; each writes what it holds on its way
+out. A cluster of `holo dev` lives in memory only: its data goes with it."
 )]
 #[command(group = clap::ArgGroup::new("which").required(true))]
 pub(crate) struct Args {
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     /// Every node; `--cluster` with no addresses behind it says the same
     #[arg(long, group = "which")]
     all: bool,
-    /// Stop at once, without moving anything away or writing it down
+    /// Stop at once, without moving anything away
     #[arg(long)]
     now: bool,
     /// Let the cluster go on after all, while its nodes still write
@@ -70,8 +71,10 @@ struct Stopped {
 #[derive(Serialize)]
 struct Cost {
     nodes: Vec<String>,
-    /// Arrays of which parts lie on these nodes alone.
+    /// Arrays of which parts lie on these nodes alone, and in memory only.
     lost: Vec<String>,
+    /// Arrays of which parts lie on these nodes alone, which write them down.
+    away: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -140,7 +143,7 @@ async fn in_order(
             ErrorCode::DrainRefused | ErrorCode::OutOfCapacity => {
                 let help = failure.help.clone().unwrap_or_default();
                 failure
-                    .help(format!("{help}; or stop it at once with --now, which says what is lost"))
+                    .help(format!("{help}; or stop it at once with --now, which says what is away then"))
             }
             _ => failure,
         })?;
@@ -185,6 +188,16 @@ fn off_in_words(name: &str, now: bool) -> String {
     match now {
         true => format!("{name} is off already: what only it held is not there"),
         false => format!("{name} is off already: the others have copies of all that it held"),
+    }
+}
+
+/// Whether the nodes write nothing down when they stop. Where nobody says, the worst is assumed.
+async fn lives_in_memory(cluster: &Cluster) -> bool {
+    match cluster.watch_close().await {
+        Ok(report) => {
+            report.refusal.is_some_and(|refusal| Failure::from(refusal).code == ErrorCode::NotYet)
+        }
+        Err(_) => true,
     }
 }
 
@@ -261,15 +274,27 @@ fn show(cost: &Cost, context: &Context) {
 impl Cost {
     async fn of(cluster: &Cluster, nodes: &[&MemberView]) -> Result<Self, Failure> {
         let ids: Vec<_> = nodes.iter().map(|node| node.member.node).collect();
-        let lost = members::arrays_only_on(cluster, &ids).await?;
+        let alone = members::arrays_only_on(cluster, &ids).await?;
+        let (lost, away) = match lives_in_memory(cluster).await {
+            true => (alone, Vec::new()),
+            false => (Vec::new(), alone),
+        };
         let names = nodes.iter().map(|node| node.member.name.clone()).collect();
-        Ok(Self { nodes: names, lost })
+        Ok(Self { nodes: names, lost, away })
     }
 
     fn in_words(&self) -> String {
-        match self.lost.as_slice() {
-            [] => "no array that you may see loses anything by it.".to_owned(),
-            lost => {
+        match (self.lost.as_slice(), self.away.as_slice()) {
+            ([], []) => "no array that you may see loses anything by it.".to_owned(),
+            ([], away) => format!(
+                "parts of {} lie nowhere else: they are written to disk, and there again when {} started again.",
+                members::listed(away),
+                match self.nodes.as_slice() {
+                    [node] => format!("{node} is"),
+                    _ => "these nodes are".to_owned(),
+                }
+            ),
+            (lost, _) => {
                 format!("parts of {} lie nowhere else and will be LOST.", members::listed(lost))
             }
         }

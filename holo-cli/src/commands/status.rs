@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     show(&snapshot, &args, context);
     context
         .output
-        .note("\nArrays live in memory only: with the last copy of a part, the part is gone.");
+        .note("\nArrays live in memory: what has its last copy on a node that dies is gone.");
     snapshot.verdict()
 }
 
