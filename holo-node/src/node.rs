@@ -301,6 +301,7 @@ fn load(data: &DataPlane, clock: &Clock, unreadable: u64) -> NodeLoad {
         groups_backup: load.groups_backup,
         copies_out: load.copies_out,
         copied_bytes: load.copied_bytes,
+        fetched_bytes: load.fetched_bytes,
         resident_bytes: process.resident_bytes,
         cpu_ms: process.cpu_ms,
         uptime_ms: clock.now().0 / 1_000_000,

@@ -142,8 +142,9 @@ async fn in_order(
         plan.refusal().map_err(|failure| match failure.code {
             ErrorCode::DrainRefused | ErrorCode::OutOfCapacity => {
                 let help = failure.help.clone().unwrap_or_default();
-                failure
-                    .help(format!("{help}; or stop it at once with --now, which says what is away then"))
+                failure.help(format!(
+                    "{help}; or stop it at once with --now, which says what is away then"
+                ))
             }
             _ => failure,
         })?;

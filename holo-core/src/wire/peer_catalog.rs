@@ -163,9 +163,12 @@ pub struct NodeLoad {
     /// The most bytes that it can promise; 0 while it promises nothing yet.
     #[prost(uint64, tag = "11")]
     pub reserved_bytes_max: u64,
-    /// Groups that it has on disk since the cluster was shut down, and cannot read.
+    /// Groups that it has on disk since the cluster or an earlier process of it was stopped, and cannot read.
     #[prost(uint64, tag = "12")]
     pub holds_unreadable: u64,
+    /// Bytes that it has copied from other replicas since it started.
+    #[prost(uint64, tag = "13")]
+    pub fetched_bytes: u64,
 }
 
 /// The leader heard it.

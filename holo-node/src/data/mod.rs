@@ -74,6 +74,8 @@ pub(crate) struct DataPlane {
     rearm: Notify,
     /// Bytes of frozen states that learners have fetched here.
     copied: AtomicU64,
+    /// Bytes of frozen states that this replica has fetched.
+    fetched: AtomicU64,
     /// Held while all that is here is read for an operator.
     digesting: tokio::sync::Mutex<()>,
     runtime: Handle,
@@ -167,6 +169,7 @@ impl DataPlane {
             outboxes: Outboxes::default(),
             rearm: Notify::new(),
             copied: AtomicU64::new(0),
+            fetched: AtomicU64::new(0),
             digesting: tokio::sync::Mutex::new(()),
             runtime: Handle::current(),
             background,
@@ -343,8 +346,11 @@ impl DataPlane {
 
     /// What this node does for its groups, in numbers.
     pub(crate) fn load(&self) -> DataLoad {
-        let mut load =
-            DataLoad { copied_bytes: self.copied.load(Ordering::Relaxed), ..DataLoad::default() };
+        let mut load = DataLoad {
+            copied_bytes: self.copied.load(Ordering::Relaxed),
+            fetched_bytes: self.fetched.load(Ordering::Relaxed),
+            ..DataLoad::default()
+        };
         for (role, learners) in self.machine.lock().host.loads() {
             match role {
                 Role::Primary | Role::PrimaryPending => load.groups_primary += 1,
@@ -445,6 +451,8 @@ pub(crate) struct DataLoad {
     pub(crate) copies_out: u32,
     /// Bytes that other replicas have copied from it since it started.
     pub(crate) copied_bytes: u64,
+    /// Bytes that it has copied from other replicas since it started.
+    pub(crate) fetched_bytes: u64,
 }
 
 /// An operation under way.

@@ -325,6 +325,7 @@ impl DataPlane {
         let staged = stage(Arc::clone(shard), offset, digests, &mut incoming).await?;
         let shard = Arc::clone(shard);
         self.while_current(fetch, move || shard.publish(staged)).await?;
+        self.fetched.fetch_add(len, Ordering::Relaxed);
         Ok(len)
     }
 

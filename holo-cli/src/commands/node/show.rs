@@ -52,6 +52,7 @@ struct Load {
     resident_bytes: u64,
     copies_out: u32,
     copied_bytes: u64,
+    fetched_bytes: u64,
     cpu_ms: u64,
     uptime_ms: u64,
 }
@@ -145,6 +146,7 @@ impl From<&NodeLoad> for Load {
             resident_bytes: load.resident_bytes,
             copies_out: load.copies_out,
             copied_bytes: load.copied_bytes,
+            fetched_bytes: load.fetched_bytes,
             cpu_ms: load.cpu_ms,
             uptime_ms: load.uptime_ms,
         }
@@ -155,7 +157,7 @@ impl Load {
     fn in_words(&self, heard_ms: u64, clock_ahead_ms: i64) -> String {
         format!(
             "heard       {} ago, its clock {clock_ahead_ms:+} ms\nuptime      {}\ndata        {} of {}, {} reserved\n\
-             process     {} resident, {} of processor time\ncopied      {} to others, {} under way",
+             process     {} resident, {} of processor time\ncopied      {} to others, {} under way, {} from others",
             quantity::duration(Duration::from_millis(heard_ms)),
             quantity::rough_duration(Duration::from_millis(self.uptime_ms)),
             quantity::bytes(self.frame_bytes),
@@ -165,6 +167,7 @@ impl Load {
             quantity::duration(Duration::from_millis(self.cpu_ms)),
             quantity::bytes(self.copied_bytes),
             self.copies_out,
+            quantity::bytes(self.fetched_bytes),
         )
     }
 }
