@@ -188,6 +188,8 @@ impl CatalogState {
         let holders = table.map_or(&[][..], |table| table.holders(config.group.partition));
         let counts = |node: &NodeRecord| node.state.may_hold() && (node.up || waited < delay);
         let wanted = holders.iter().filter(|it| self.node(**it).is_some_and(counts)).count();
-        config.in_sync.len() >= wanted.max(1) || waited >= SETTLED_AT_LATEST
+        // What a past life had may be gone: then the group waits again.
+        let there = config.in_sync.iter().filter(|it| self.is_current(**it)).count();
+        there >= wanted.max(1) || (there > 0 && waited >= SETTLED_AT_LATEST)
     }
 }

@@ -354,7 +354,12 @@ impl CatalogState {
         if self.close.as_ref().is_none_or(|close| close.id != id || !close.finished) {
             return Err(stale("there is nothing to settle"));
         }
-        if let Some(group) = groups.iter().find(|group| self.awaited(**group).is_some()) {
+        // Nor is it back when only past lives have it: as long as none goes on, what was written down may be all there is.
+        let is_here = |config: &GroupConfig| config.in_sync.iter().any(|it| self.is_current(*it));
+        let is_back = |group: &GroupId| {
+            self.awaited(*group).is_none() && self.groups.get(group).is_none_or(is_here)
+        };
+        if let Some(group) = groups.iter().find(|group| !is_back(group)) {
             return Err(stale(&format!("group {group} is not offered back yet")));
         }
         for group in groups {

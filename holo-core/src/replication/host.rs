@@ -171,8 +171,11 @@ impl Host {
     /// out what it wants applied, and [`Self::remains`] says what its groups have become.
     pub fn come_to_rest(&mut self, now: Instant) {
         self.wake(now);
-        for replica in self.groups.values_mut() {
+        for (group, replica) in &mut self.groups {
+            let led: Vec<ReplicaId> = replica.led().collect();
             replica.come_to_rest(&mut self.ctx);
+            self.ctx.peers.lead(&led, &[]);
+            note(&mut self.rounds, *group, replica);
         }
     }
 

@@ -5,9 +5,9 @@ use crate::group::Seq;
 use crate::placement::ClusterView;
 use crate::wire::ArrayRef;
 
-const LAST: Seq = Seq(40);
+pub(super) const LAST: Seq = Seq(40);
 
-fn voter() -> Authority {
+pub(super) fn voter() -> Authority {
     Authority::Node(number(1))
 }
 
@@ -18,26 +18,30 @@ fn lab(replicas: u32) -> (Lab, ArrayDescriptor) {
     (lab, array)
 }
 
-fn begin(lab: &mut Lab) -> CloseId {
+pub(super) fn begin(lab: &mut Lab) -> CloseId {
     lab.ok(admin(), Operation::BeginClose);
     lab.state.close().unwrap().id
 }
 
-fn held(lab: &Lab, group: GroupId, seq: Seq) -> Held {
+pub(super) fn held(lab: &Lab, group: GroupId, seq: Seq) -> Held {
     let epoch = lab.state.group(group).unwrap().epoch;
     Held { group, epoch, seq, bytes: 100, at: epoch }
 }
 
-fn groups(lab: &Lab) -> Vec<GroupId> {
+pub(super) fn groups(lab: &Lab) -> Vec<GroupId> {
     lab.state.close().unwrap().holds.keys().copied().collect()
 }
 
-fn hold(reporter: ReplicaId, close: CloseId, holds: Vec<Held>) -> (Authority, Operation) {
+pub(super) fn hold(
+    reporter: ReplicaId,
+    close: CloseId,
+    holds: Vec<Held>,
+) -> (Authority, Operation) {
     (Authority::Node(reporter.node), Operation::Hold { close, reporter, holds })
 }
 
 /// Every in-sync replica holds every group, primaries first.
-fn hold_all(lab: &mut Lab, close: CloseId) {
+pub(super) fn hold_all(lab: &mut Lab, close: CloseId) {
     for group in groups(lab) {
         let config = lab.state.group(group).unwrap().clone();
         let backups = config.in_sync.iter().copied().filter(|it| *it != config.primary);
@@ -48,7 +52,7 @@ fn hold_all(lab: &mut Lab, close: CloseId) {
     }
 }
 
-fn closed(replicas: u32) -> (Lab, ArrayDescriptor, CloseId) {
+pub(super) fn closed(replicas: u32) -> (Lab, ArrayDescriptor, CloseId) {
     let (mut lab, array) = lab(replicas);
     let close = begin(&mut lab);
     hold_all(&mut lab, close);
@@ -57,7 +61,7 @@ fn closed(replicas: u32) -> (Lab, ArrayDescriptor, CloseId) {
 }
 
 /// What a node has on disk by the record.
-fn on_disk(lab: &Lab, node: u32) -> Vec<Held> {
+pub(super) fn on_disk(lab: &Lab, node: u32) -> Vec<Held> {
     let holds = &lab.state.close().unwrap().holds;
     let ours = holds.iter().filter(|(_, hold)| hold.is_held_by(number(node)));
     let at = |group: &GroupId| lab.state.group(*group).unwrap().epoch;
@@ -71,11 +75,15 @@ fn on_disk(lab: &Lab, node: u32) -> Vec<Held> {
     .collect()
 }
 
-fn reopen(reporter: ReplicaId, close: CloseId, holds: Vec<Held>) -> (Authority, Operation) {
+pub(super) fn reopen(
+    reporter: ReplicaId,
+    close: CloseId,
+    holds: Vec<Held>,
+) -> (Authority, Operation) {
     (Authority::Node(reporter.node), Operation::Reopen { close, reporter, holds })
 }
 
-fn settle_all(lab: &mut Lab, close: CloseId) {
+pub(super) fn settle_all(lab: &mut Lab, close: CloseId) {
     let groups = groups(lab);
     lab.ok(voter(), Operation::Settle { close, groups });
 }

@@ -12,6 +12,7 @@ mod principals;
 mod proof;
 mod proposals;
 mod random;
+mod resume;
 mod scale;
 mod voters;
 
@@ -154,14 +155,30 @@ impl Lab {
         failure
     }
 
-    /// The node's process starts (again): its new replica.
+    /// The node's process starts (again) and has nothing of what it held: its new replica.
     fn start(&mut self, node: u32) -> ReplicaId {
+        self.register(node, false)
+    }
+
+    /// The node's process starts again after one that left something on disk.
+    fn restart(&mut self, node: u32) -> ReplicaId {
+        self.register(node, true)
+    }
+
+    fn register(&mut self, node: u32, keeps: bool) -> ReplicaId {
         self.boots += 1;
-        let start = registration(node, self.boots);
+        let start = Registration { keeps, ..registration(node, self.boots) };
         match self.ok(Authority::Node(number(node)), Operation::Register(start)) {
             Answer::Registered { incarnation, .. } => ReplicaId { node: number(node), incarnation },
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The node has found all that its earlier lives left, whole or not.
+    fn resume_all(&mut self, me: ReplicaId, is_whole: bool) {
+        let past = self.state.to_resume(me).unwrap();
+        let found = past.into_iter().map(|past| Resumption { past, is_whole }).collect();
+        self.ok(Authority::Node(me.node), Operation::Resume { reporter: me, found });
     }
 
     fn set_up(&mut self, node: u32, up: bool) {

@@ -15,7 +15,7 @@ struct Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (0u8..26, any::<u8>(), any::<u8>()).prop_map(|(kind, a, b)| Event { kind, a, b })
+    (0u8..32, any::<u8>(), any::<u8>()).prop_map(|(kind, a, b)| Event { kind, a, b })
 }
 
 /// What was seen so far and may never change back.
@@ -55,6 +55,8 @@ impl Seen {
 
 /// A config stays as it was, or its epoch grows by one, or by two where a node is put out and one that drains goes with it.
 /// Nobody is in sync who was neither in sync nor a learner, but for the one replica on which lost data starts anew.
+///
+/// A past life of a node that nobody else in sync goes on for is followed by its present one, alone.
 fn assert_step(old: &GroupConfig, new: &GroupConfig) {
     if old.epoch == new.epoch {
         assert_eq!(old, new);
@@ -67,7 +69,8 @@ fn assert_step(old: &GroupConfig, new: &GroupConfig) {
     let strangers = new.in_sync.iter().filter(|id| !known(id)).count();
     if old.lost || new.in_sync.iter().all(|id| !old.in_sync.contains(id)) {
         // Everything that the group had is gone: it starts on one replica, or stays lost.
-        assert!(new.lost || new.in_sync.len() == 1, "{old:?} -> {new:?}");
+        assert!(new.lost || new.in_sync == [new.primary], "{old:?} -> {new:?}");
+        assert!(new.learners.is_empty(), "{old:?} -> {new:?}");
     } else {
         assert_eq!(strangers, 0, "{old:?} -> {new:?}");
         let promoted = new.in_sync.iter().filter(|id| old.learners.contains(id)).count();
@@ -137,9 +140,89 @@ fn happen(lab: &mut Lab, event: Event) {
             if b.is_multiple_of(5) { Operation::AbortClose } else { Operation::BeginClose },
         ),
         16..=20 => return close(lab, node, b),
+        21 | 22 => {
+            lab.boots = lab.boots.wrapping_add(1).max(1);
+            let start = Registration { keeps: true, ..registration(node.0, lab.boots) };
+            (Authority::Node(node), Operation::Register(start))
+        }
+        23..=26 => return resume(lab, node, b),
         _ => return propose(lab, node, b),
     };
     lab.apply(by, operation);
+}
+
+/// A node tells what it has found of its earlier lives: mostly what the catalog asks for.
+fn resume(lab: &mut Lab, node: NodeNumber, pick: u8) {
+    let me = lab.state.node(node).unwrap().replica();
+    let past = match lab.state.to_resume(me).unwrap_or_default() {
+        past if past.is_empty() && pick.is_multiple_of(4) => anything(&lab.state),
+        past => past,
+    };
+    let found = past.into_iter().zip(0u8..=255).map(|(mut past, place)| {
+        match pick.wrapping_add(place) % 11 {
+            0 => past.life.0 += 1,
+            1 => past.at.0 += 1,
+            2 => past.at.0 -= 1,
+            _ => {}
+        }
+        Resumption { past, is_whole: !pick.wrapping_add(place).is_multiple_of(5) }
+    });
+    let reporter = match pick % 16 {
+        0 => ReplicaId { incarnation: Incarnation(me.incarnation.0.saturating_sub(1)), ..me },
+        _ => me,
+    };
+    let found: Vec<Resumption> = found.collect();
+    let before = lab.state.clone();
+    let operation = Operation::Resume { reporter, found: found.clone() };
+    let answer = lab.apply(Authority::Node(node), operation);
+    assert_resumed(&before, &lab.state, reporter, &found, answer.accepted().is_ok());
+}
+
+/// The first life of everything, as if the reporter had lived it.
+fn anything(state: &CatalogState) -> Vec<PastReplica> {
+    let first = |config: &GroupConfig| PastReplica {
+        group: config.group,
+        life: Incarnation(1),
+        at: config.epoch,
+    };
+    state.groups().map(first).collect()
+}
+
+/// Whatever a node says of its past, it changes nothing but what its own earlier lives were in sync with; and it gets no
+/// group of which another in-sync replica answers.
+fn assert_resumed(
+    before: &CatalogState,
+    after: &CatalogState,
+    me: ReplicaId,
+    found: &[Resumption],
+    is_taken: bool,
+) {
+    for old in before.groups() {
+        let new = after.group(old.group).unwrap();
+        let fits = |it: &&Resumption| {
+            it.past.group == old.group
+                && it.past.at == old.epoch
+                && old.in_sync.contains(&ReplicaId { incarnation: it.past.life, ..me })
+                && it.past.life < me.incarnation
+        };
+        let fit = found.iter().filter(|_| is_taken && !old.lost).find(fits);
+        let carried = old.in_sync.iter().any(|it| it.node != me.node && before.is_up(*it));
+        match fit {
+            None => assert_eq!(old, new),
+            Some(Resumption { is_whole: true, .. }) if carried => assert_eq!(old, new),
+            Some(Resumption { is_whole: true, .. }) => {
+                assert_eq!((new.epoch.0, new.primary), (old.epoch.0 + 1, me));
+                assert_eq!((new.in_sync.as_slice(), new.lost), ([me].as_slice(), false));
+            }
+            Some(_) => {
+                let is_past =
+                    |it: &ReplicaId| it.node == me.node && it.incarnation < me.incarnation;
+                assert!(new.lost || !new.members().any(|it| is_past(&it)), "{old:?} -> {new:?}");
+                let kept = old.in_sync.iter().filter(|it| !is_past(it));
+                assert!(new.lost || kept.clone().count() == 0 || kept.eq(&new.in_sync));
+            }
+        }
+    }
 }
 
 /// A step of a close, mostly one that fits.
@@ -282,6 +365,27 @@ fn assert_released(state: &CatalogState) {
     assert_eq!(&again, state);
 }
 
+/// Everybody goes on with what nobody else does; the rest is taken over by those who do.
+fn replace_past_lives(lab: &mut Lab, living: &[(u32, NodeState)]) {
+    for (node, _) in living {
+        let me = lab.state.node(number(*node)).unwrap().replica();
+        lab.resume_all(me, true);
+        for past in lab.state.to_resume(me).unwrap() {
+            let (group, old) = (past.group, ReplicaId { incarnation: past.life, ..me });
+            let config = lab.state.group(group).unwrap();
+            if !lab.state.is_up(config.primary) {
+                let by = *config.in_sync.iter().find(|it| lab.state.is_up(**it)).unwrap();
+                assert_eq!(lab.propose(by, group, ConfigChange::TakeOver).refusal, None);
+            }
+            let config = lab.state.group(group).unwrap();
+            if config.in_sync.contains(&old) {
+                let answer = lab.propose(config.primary, group, ConfigChange::Remove(old));
+                assert_eq!(answer.refusal, None);
+            }
+        }
+    }
+}
+
 /// Removes all arrays, and drains all nodes but one.
 fn drain_all_but(lab: &mut Lab, stays: proptest::sample::Index) {
     let arrays: Vec<_> = lab.state.arrays().map(|array| array.id).collect();
@@ -309,6 +413,7 @@ fn drain_all_but(lab: &mut Lab, stays: proptest::sample::Index) {
             lab.start(*node);
         }
     }
+    replace_past_lives(lab, &living);
     let stays = living[stays.index(living.len())].0;
     for (node, _) in living.iter().filter(|(node, _)| *node != stays) {
         lab.drain(*node);

@@ -55,12 +55,13 @@ impl Replica {
         remains: Remains,
     ) -> Result<(), Failure> {
         let config = &self.claim.config;
-        let went_on = config.epoch > after && config.past_life(ctx.me) != Some(life);
+        let went_on = config.epoch >= after && config.past_life(ctx.me) != Some(life);
         if self.role != Role::Empty || self.base != Base::None || went_on {
             let message = format!("group {} has gone on without life {}", self.group, life.0);
             return Err(Failure::new(ErrorCode::Cancelled, message));
         }
-        let after = after.max(config.epoch);
+        let known = self.restored.as_ref().filter(|known| known.life == life);
+        let after = after.max(config.epoch).max(known.map_or(Epoch(0), |known| known.after));
         // That life may have promised its silence to the very end, and this one began after it.
         let silent_until = match &self.restored {
             Some(known) => known.silent_until,

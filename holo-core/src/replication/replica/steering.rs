@@ -195,8 +195,9 @@ impl Replica {
         {
             return None;
         }
+        // Nor is a place free for a node of which an earlier life has not left yet.
         let is_free = |id: &&ReplicaId| {
-            config.role_of(**id).is_none()
+            !config.names(id.node)
                 && !ctx.peers.is_dead(**id)
                 && lead.retries.get(id).is_none_or(|retry| retry.at <= ctx.now)
         };

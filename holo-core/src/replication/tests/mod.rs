@@ -4,6 +4,7 @@
 mod copies;
 mod failover;
 mod hostile;
+mod inheritance;
 mod repair;
 mod writes;
 
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use super::{
     Class, ConfigChange, ConfigClaim, ConfigVerifier, GroupConfig, GroupId, GroupSummary, Host,
     Incarnation, Input, Message, Mutant, NodeNumber, Output, Payload, PayloadId, Proposal,
-    ReadGate, ReplicaId, RequestKey, Role, SessionId, SnapshotId, Timers,
+    ReadGate, Remains, ReplicaId, RequestKey, Role, SessionId, SnapshotId, Timers,
 };
 use crate::group::{Op, PageSpan, Seq, StagingId, Ticket, UpdateKind, apply_update};
 use crate::{
@@ -89,10 +90,20 @@ struct Node {
     resets: usize,
 }
 
+/// What a process has left that was told to stop.
+#[derive(Clone, Debug)]
+struct Left {
+    life: ReplicaId,
+    value: [u8; 8],
+    remains: Vec<Remains>,
+    replies: BTreeMap<Ticket, Result<Bytes, Failure>>,
+}
+
 /// Nodes, their network and their catalog.
 #[derive(Debug)]
 struct Cluster {
     group: GroupId,
+    mutant: Mutant,
     config: Arc<GroupConfig>,
     nodes: BTreeMap<ReplicaId, Node>,
     /// From whom to whom nothing arrives.
@@ -124,27 +135,8 @@ impl Cluster {
     }
 
     fn with_mutant(nodes: u32, in_sync: u32, group: GroupId, mutant: Mutant) -> Self {
-        let verifier: Arc<dyn ConfigVerifier> = Arc::new(EpochProof);
-        let node = |n| {
-            let (timers, verifier) = (Timers::default(), Arc::clone(&verifier));
-            timers.check().unwrap();
-            let host =
-                Host::danger_with_mutant_for_testing_only(replica(n), timers, verifier, mutant);
-            let gate = ReadGate::closed(Epoch(0));
-            let node = Node {
-                host,
-                value: [0; 8],
-                published: Vec::new(),
-                snapshots: BTreeMap::new(),
-                gate,
-                leases: BTreeMap::new(),
-                replies: BTreeMap::new(),
-                fetches: Vec::new(),
-                released: Vec::new(),
-                resets: 0,
-            };
-            (replica(n), node)
-        };
+        Timers::default().check().unwrap();
+        let node = |n| (replica(n), Node::new(replica(n), mutant));
         let config = Arc::new(GroupConfig {
             group,
             epoch: Epoch(1),
@@ -155,6 +147,7 @@ impl Cluster {
         });
         let mut cluster = Self {
             group,
+            mutant,
             config,
             nodes: (1..=nodes).map(node).collect(),
             cut: BTreeSet::new(),
@@ -257,6 +250,10 @@ impl Cluster {
         let mut config = self.config.as_ref().clone();
         config.epoch.0 += 1;
         match proposal.change {
+            ConfigChange::AddLearner(id) if config.names(id.node) => {
+                self.refusals.push(proposal);
+                return;
+            }
             ConfigChange::AddLearner(id) => config.learners.push(id),
             ConfigChange::AddInSync(id) => {
                 config.learners.retain(|learner| *learner != id);
@@ -350,11 +347,11 @@ impl Cluster {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let input = Input::Propose { ticket, group: self.group, request, op, payload };
-        self.input(replica(node), input).map(|()| ticket)
+        self.input(self.life(node), input).map(|()| ticket)
     }
 
     fn reply(&self, node: u32, ticket: Ticket) -> Option<&Result<Bytes, Failure>> {
-        self.nodes[&replica(node)].replies.get(&ticket)
+        self.nodes[&self.life(node)].replies.get(&ticket)
     }
 
     /// Adds 1 and says what was there before.
@@ -365,11 +362,11 @@ impl Cluster {
     }
 
     fn value(&self, node: u32) -> i64 {
-        i64::from_le_bytes(self.nodes[&replica(node)].value)
+        i64::from_le_bytes(self.nodes[&self.life(node)].value)
     }
 
     fn summary(&self, node: u32) -> GroupSummary {
-        self.nodes[&replica(node)].host.group_summary(self.group).unwrap()
+        self.nodes[&self.life(node)].host.group_summary(self.group).unwrap()
     }
 
     fn reads(&self, node: u32) -> bool {
@@ -377,12 +374,73 @@ impl Cluster {
     }
 
     fn reads_until(&self, node: u32) -> Option<Instant> {
-        let node = &self.nodes[&replica(node)];
+        let node = &self.nodes[&self.life(node)];
         node.gate.until(|peer| node.leases.get(&peer).copied())
     }
 
+    /// The node's present life.
+    fn life(&self, node: u32) -> ReplicaId {
+        let mut lives = self.nodes.keys().copied().filter(|id| id.node.0 == node);
+        lives.next_back().unwrap_or_else(|| replica(node))
+    }
+
+    /// Tells the node's process to stop.
+    fn stop(&mut self, node: u32) -> Left {
+        let (life, now) = (self.life(node), self.now);
+        self.nodes.get_mut(&life).unwrap().host.come_to_rest(now);
+        self.drain(life);
+        // Nobody is there to send it.
+        self.wire.clear();
+        let Node { host, value, replies, .. } = self.nodes.remove(&life).unwrap();
+        Left { life, value, remains: host.remains(), replies }
+    }
+
+    /// The node's next process starts, and has nothing.
+    fn start_after(&mut self, left: &Left) -> ReplicaId {
+        let incarnation = Incarnation(left.life.incarnation.0 + 1);
+        let life = ReplicaId { incarnation, ..left.life };
+        assert!(self.nodes.insert(life, Node::new(life, self.mutant)).is_none());
+        life
+    }
+
+    /// It puts back what an earlier one left.
+    fn restore(&mut self, me: ReplicaId, left: &Left, after: u64) -> Result<(), Failure> {
+        let remains = left.remains[0].clone();
+        let before = self.nodes[&me].value;
+        self.nodes.get_mut(&me).unwrap().value = left.value;
+        let life = left.life.incarnation;
+        let taken = self.input(me, Input::Restore { life, after: Epoch(after), remains });
+        if taken.is_err() {
+            self.nodes.get_mut(&me).unwrap().value = before;
+        }
+        taken
+    }
+
+    /// The catalog makes a config by itself, and tells those who hear of it.
+    fn appoint(&mut self, change: impl FnOnce(&mut GroupConfig)) {
+        let mut config = self.config.as_ref().clone();
+        config.epoch.0 += 1;
+        change(&mut config);
+        config.check().unwrap();
+        self.config = Arc::new(config);
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            if !self.without_catalog.contains(&id) {
+                self.input(id, Input::Config(claim(&self.config))).unwrap();
+            }
+        }
+    }
+
+    /// The group goes on with one replica alone.
+    fn go_on_with(&mut self, me: ReplicaId) {
+        self.appoint(|config| {
+            config.primary = me;
+            config.in_sync = vec![me];
+            config.learners.clear();
+        });
+    }
+
     fn kill(&mut self, node: u32) {
-        self.nodes.remove(&replica(node));
+        self.nodes.remove(&self.life(node));
     }
 
     fn isolate(&mut self, node: u32) {
@@ -408,6 +466,22 @@ impl Cluster {
 }
 
 impl Node {
+    fn new(id: ReplicaId, mutant: Mutant) -> Self {
+        let (timers, verifier) = (Timers::default(), Arc::new(EpochProof));
+        Self {
+            host: Host::danger_with_mutant_for_testing_only(id, timers, verifier, mutant),
+            value: [0; 8],
+            published: Vec::new(),
+            snapshots: BTreeMap::new(),
+            gate: ReadGate::closed(Epoch(0)),
+            leases: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            fetches: Vec::new(),
+            released: Vec::new(),
+            resets: 0,
+        }
+    }
+
     fn apply(&mut self, op: &Op, payload: Option<PayloadId>) -> Result<Bytes, Failure> {
         match op {
             Op::Update { dtype, kind, operand, expected, .. } => {

@@ -9,8 +9,8 @@ use super::*;
 use crate::group::{Op, PageSpan, Seq, StagingId, UpdateKind};
 use crate::replication::{
     Answer, Append, Class, CommitNews, ConfigClaim, Entry, EntryOp, GroupConfig, GroupId,
-    Incarnation, LogPosition, NodeNumber, Outcome, Payload, PayloadId, ReplicaId, RequestKey,
-    SessionId, SessionWindow, SessionWindows, SnapshotId, SnapshotOffer,
+    Incarnation, LogPosition, NodeNumber, Outcome, Payload, PayloadId, Remains, ReplicaId,
+    RequestKey, SessionId, SessionWindow, SessionWindows, SnapshotId, SnapshotOffer,
 };
 use crate::wire::Decode;
 use crate::{ArrayId, DType, PartitionId, ShardIndex};
@@ -216,4 +216,50 @@ fn a_group_beyond_the_last_partition_is_refused() {
     assert_eq!(GroupBody::checked(body(last)).unwrap().partition, PartitionId(last));
     assert_eq!(GroupBody::checked(body(last + 1)).unwrap_err().code, ErrorCode::Malformed);
     assert_eq!(GroupBody::checked(body(u32::MAX)).unwrap_err().code, ErrorCode::Malformed);
+}
+
+fn remains() -> Remains {
+    let at = LogPosition { epoch: Epoch(8), seq: Seq(100) };
+    Remains { group: GROUP, at, windows: Arc::new(windows()) }
+}
+
+#[test]
+fn what_a_replica_leaves_is_read_as_it_was_written() {
+    for remains in [remains(), Remains { windows: Arc::default(), ..remains() }] {
+        let bytes = RemainsBody::from(&remains).encode_to_vec();
+        let back = RemainsBody::decode_body(&bytes).unwrap();
+        assert_eq!(back.checked(GROUP).unwrap(), remains);
+    }
+}
+
+#[test]
+fn remains_that_contradict_themselves_or_are_too_much_are_refused() {
+    type Spoil = fn(&mut RemainsBody);
+    let spoil: [(Spoil, ErrorCode); 10] = [
+        (|body| body.at = None, ErrorCode::Malformed),
+        (|body| body.at = Some(PositionBody { epoch: 1, seq: u64::MAX }), ErrorCode::Malformed),
+        // The session has expired.
+        (|body| body.expired_below = 6, ErrorCode::Malformed),
+        (|body| body.sessions[0].floor = 5, ErrorCode::Malformed),
+        (|body| body.sessions[0].highest = 5, ErrorCode::Malformed),
+        (|body| body.sessions[0].answers[0].number = 2, ErrorCode::Malformed),
+        (|body| body.sessions[0].answers[0].number = 7, ErrorCode::Malformed),
+        (|body| body.sessions[0].answers[0].result = vec![0; 300], ErrorCode::Malformed),
+        (|body| body.sessions[0].highest = u64::MAX, ErrorCode::Malformed),
+        (
+            |body| body.sessions = vec![SessionBody::default(); limits::GROUP_SESSIONS_MAX + 1],
+            ErrorCode::TooLarge,
+        ),
+    ];
+    for (index, (spoil, code)) in spoil.into_iter().enumerate() {
+        let mut body = RemainsBody::from(&remains());
+        spoil(&mut body);
+        assert_eq!(body.checked(GROUP).map_err(|failure| failure.code), Err(code), "{index}");
+    }
+    let bytes = RemainsBody::from(&remains()).encode_to_vec();
+    for cut in 1..bytes.len() {
+        // What is cut off is either no message, or one that misses something: never what was written.
+        let read = RemainsBody::decode_body(&bytes[..cut]).and_then(|body| body.checked(GROUP));
+        assert_ne!(read.ok(), Some(remains()), "{cut}");
+    }
 }
