@@ -33,7 +33,8 @@ use crate::workers::blocking;
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long a GPU may take for one shard before its process is killed.
 const GPU_WATCHDOG: Duration = Duration::from_secs(60);
-/// How long a node that starts waits for the end of the process that ran it before, and how often it looks.
+/// How long a node that starts waits for another process to leave its port, and how often it looks. One that has left it
+/// and holds the directory still writes down what its successor goes on from.
 const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(20);
 const PREDECESSOR_LOOK: Duration = Duration::from_millis(50);
 
@@ -175,28 +176,35 @@ impl Node {
         let control = &self.service.control;
         let Some(data) = self.service.data.get() else { return Ok(()) };
         let me = data.me();
-        // After a close of the cluster everything is on disk already.
-        if control.is_over() || control.close_stage(me) == CloseStage::Stop {
+        // After a close of the cluster everything is on disk already; and whoever was put out or replaced has nothing that
+        // counts.
+        if control.close_stage(me) == CloseStage::Stop || control.to_resume(me).is_none() {
             return Ok(());
         }
         let Some(kept) = data.kept().cloned() else { return Ok(()) };
-        let groups = data.leave_behind();
-        if groups.is_empty() {
+        let (groups, missing) = data.leave_behind();
+        let all = groups.len() + missing.len();
+        if all == 0 {
             return Ok(());
         }
-        let all = groups.len();
         tracing::info!(groups = all, "writes down what it held for when it starts again");
         let wanted = Arc::new(());
         let still_wanted = Arc::downgrade(&wanted);
         let goes_on = move || still_wanted.strong_count() > 0;
         let written = blocking(move || kept.write(me.incarnation, groups, goes_on)).await;
         drop(wanted);
-        let (count, bytes) = written.map_err(|failure| {
-            let why = "not all that this node held is written down: what nobody else has is lost";
-            failure.context(why)
-        })?;
+        let why = "not all that this node held is written down, and what nobody else has of the rest is lost";
+        let (count, bytes) = written.map_err(|failure| failure.context(why))?;
         tracing::info!(groups = count, of = all, bytes, "kept for its next start");
-        Ok(())
+        match missing.first() {
+            None => Ok(()),
+            Some(group) => {
+                tracing::error!(groups = ?missing, "operations of these groups found no memory here before the end");
+                let message =
+                    format!("{why}: no memory for {group} and {} more", missing.len() - 1);
+                Err(Failure::new(ErrorCode::OutOfCapacity, message))
+            }
+        }
     }
 }
 
@@ -216,18 +224,29 @@ impl Drop for Node {
 /// peers. One that does not stop is an error later, as is a port that is somebody else's.
 async fn await_predecessor(config: &Config, clock: &Clock) {
     let home = Home::at(&config.home);
-    let is_in_the_way = || {
-        let locked = home.lock().is_err_and(|failure| failure.code == ErrorCode::Conflict);
-        let bound = UdpSocket::bind(config.listen)
-            .is_err_and(|source| source.kind() == std::io::ErrorKind::AddrInUse);
-        locked || bound
+    let is_locked = || home.lock().is_err_and(|failure| failure.code == ErrorCode::Conflict);
+    let is_bound = || {
+        UdpSocket::bind(config.listen)
+            .is_err_and(|source| source.kind() == std::io::ErrorKind::AddrInUse)
     };
-    if !is_in_the_way() {
+    if !is_locked() && !is_bound() {
         return;
     }
     tracing::info!(home = %config.home.display(), listen = %config.listen, "waits for another process to leave the directory or the port");
-    let until = clock.now().after(PREDECESSOR_PATIENCE);
-    while is_in_the_way() && clock.now() < until {
+    let mut until = clock.now().after(PREDECESSOR_PATIENCE);
+    loop {
+        let (locked, bound) = (is_locked(), is_bound());
+        if !locked && !bound {
+            return;
+        }
+        let is_over = clock.now() >= until;
+        if is_over && (bound || config.listen.port() == 0) {
+            return;
+        }
+        if is_over {
+            tracing::info!(home = %config.home.display(), "the process before still writes down what it held");
+            until = clock.now().after(PREDECESSOR_PATIENCE);
+        }
         pause_for(PREDECESSOR_LOOK).await;
     }
 }
@@ -272,7 +291,7 @@ async fn try_begin_data(
         return Err(Failure::new(ErrorCode::Internal, "there is a data plane already"));
     }
     if let Some(cluster) = control.cluster_id().filter(|_| !control.config.temporary) {
-        data.set_kept(hold::Kept::new(Home::at(&control.config.home), cluster, me.node));
+        data.set_kept(hold::Kept::new(Home::at(&control.config.home), cluster, me.node)?);
     }
     let (data, clock) = (Arc::downgrade(&data), service.clock.clone());
     let of_load = Weak::clone(&data);

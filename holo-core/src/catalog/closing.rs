@@ -148,11 +148,23 @@ impl CatalogState {
         let silent: Vec<&GroupConfig> = self.groups.values().filter(is_silent).collect();
         let groups = self.occupied(&silent.iter().map(|config| config.group).collect());
         let holders = silent.iter().filter(|config| groups.contains(&config.group));
+        // A node that is up and of which a past life is in sync has just started, and reads back what that one left.
+        let is_up = |it: &ReplicaId| self.nodes.get(&it.node).is_some_and(|node| node.up);
+        let (reading, silent): (Vec<&GroupConfig>, Vec<&GroupConfig>) =
+            holders.partition(|config| config.in_sync.iter().any(is_up));
+        let groups = silent.iter().map(|config| config.group).collect();
         let holders: BTreeSet<NodeNumber> =
-            holders.flat_map(|config| &config.in_sync).map(|it| it.node).collect();
+            silent.iter().flat_map(|config| &config.in_sync).map(|it| it.node).collect();
         let names: Vec<&str> =
             holders.iter().filter_map(|it| self.nodes.get(it)).map(|it| it.name.as_str()).collect();
-        let first = *names.first()?;
+        let Some(first) = names.first().copied() else {
+            let message = "nodes that have just started still read back what they had on disk";
+            return (!reading.is_empty()).then(|| {
+                Failure::new(ErrorCode::NotReady, message)
+                    .help("try again in a moment; `holo status` counts what is not back")
+                    .retry_after_ms(500)
+            });
+        };
         let arrays = self.arrays_named(&groups);
         let (verb, has) = if names.len() == 1 { ("does", "has") } else { ("do", "have") };
         let names = names.join(", ");

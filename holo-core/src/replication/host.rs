@@ -179,15 +179,16 @@ impl Host {
         }
     }
 
-    /// What a later life of this node may go on from, of each group that is here whole and applied; those of which it is
-    /// the only in-sync replica first.
+    /// What a later life of this node may go on from, of each group that is here whole and applied: first those of which
+    /// it is the only in-sync replica, last those that are as an earlier life left them.
     pub fn remains(&self) -> Vec<Remains> {
-        let mut remains: Vec<(bool, Remains)> = Vec::new();
+        let mut remains: Vec<((bool, bool), Remains)> = Vec::new();
         for replica in self.groups.values() {
             let others = replica.config().in_sync.iter().any(|member| *member != self.ctx.me);
-            remains.extend(replica.remains(self.ctx.mutant).map(|left| (others, left)));
+            let urgency = (replica.is_restored(), others);
+            remains.extend(replica.remains(self.ctx.mutant).map(|left| (urgency, left)));
         }
-        remains.sort_by_key(|(others, _)| *others);
+        remains.sort_by_key(|(urgency, _)| *urgency);
         remains.into_iter().map(|(_, left)| left).collect()
     }
 

@@ -164,7 +164,7 @@ impl Control {
                 agent: AGENT.to_owned(),
                 address: self.config.advertise.clone(),
                 after: Some(after),
-                keeps: !self.config.temporary && keeps_any(&self.home),
+                keeps: !self.config.temporary && keeps_any(&self.home)?,
             };
             match self.propose_as_node(Operation::Register(start), REGISTER_PATIENCE).await {
                 Ok(Answer::Registered { incarnation, .. }) => {

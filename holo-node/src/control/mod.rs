@@ -291,11 +291,6 @@ impl Control {
         *self.endpoint.lock() = None;
     }
 
-    /// Whether this node can never go on: its cluster has put it out, or something broke.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(&*self.phase.borrow(), Phase::Over(_))
-    }
-
     /// Leaves the directory to the next process, once nothing of this one is left that would be in its way.
     pub(crate) fn leave_directory(&self) {
         *self.lock.lock() = None;

@@ -1,5 +1,6 @@
 //! Pages on their way to disk and back, when the whole cluster or this node alone stops and starts again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use holo_core::catalog::{CloseId, Intake};
@@ -161,8 +162,8 @@ impl DataPlane {
     }
 
     /// What this node may leave for its next life, once it takes part in nothing any more: every group that it has whole,
-    /// after everything that it ever said to hold.
-    pub(crate) fn leave_behind(&self) -> Vec<LeftBehind> {
+    /// after everything that it ever said to hold; and the groups in which it is in sync and that it has not.
+    pub(crate) fn leave_behind(&self) -> (Vec<LeftBehind>, Vec<GroupId>) {
         let mut machine = self.machine.lock();
         let now = self.clock.now();
         machine.retry_stalled(&self.arrays, now);
@@ -171,13 +172,20 @@ impl DataPlane {
         machine.drain(&self.arrays, self.control.as_ref(), now, &mut Effects::default());
         let left = machine.host.remains().into_iter().filter_map(|remains| {
             let group = remains.group;
+            // Of arrays that were made since it was put back.
+            self.arrays.enter_group(group);
             let shards = self.arrays.shards_of_group(group);
             let is_whole = shards.len() == self.arrays.shard_count(group);
             let was_member = self.arrays.gates.of(group).is_member();
             let frozen = is_whole.then(|| Frozen::of(&shards))?;
             Some(LeftBehind { remains, frozen, was_member })
         });
-        left.collect()
+        let left: Vec<LeftBehind> = left.collect();
+        let here: BTreeSet<GroupId> = left.iter().map(|left| left.remains.group).collect();
+        let in_sync = machine.host.summary().into_iter();
+        let in_sync = in_sync.filter(|it| !it.lost && it.in_sync.contains(&self.me));
+        let missing = in_sync.map(|it| it.group).filter(|group| !here.contains(group));
+        (left, missing.collect())
     }
 
     /// Makes room for a group that an earlier life left, and of which this one is no member yet.

@@ -176,7 +176,10 @@ impl Writer {
             file.get_ref().sync_all()?;
             fs::rename(&draft, &place)
         })();
-        placed.map(|()| bytes).map_err(|source| failed(&place, &source))
+        placed.map(|()| bytes).map_err(|source| {
+            drop(fs::remove_file(&draft));
+            failed(&place, &source)
+        })
     }
 
     /// Leaves nothing behind.

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,16 +39,24 @@ pub(crate) struct Kept {
 }
 
 /// Whether there are files of earlier lives in a node's directory.
-pub(crate) fn keeps_any(home: &Home) -> bool {
-    !files_in(&home.file(FOLDER)).is_empty()
+///
+/// # Errors
+///
+/// [`ErrorCode::FileFailed`] when that cannot be told: they may be all that there is.
+pub(crate) fn keeps_any(home: &Home) -> Result<bool, Failure> {
+    Ok(!files_in(&home.file(FOLDER))?.is_empty())
 }
 
 impl Kept {
     /// Those of a node's directory.
-    pub(crate) fn new(home: Home, cluster: ClusterId, node: NodeNumber) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// As [`keeps_any`].
+    pub(crate) fn new(home: Home, cluster: ClusterId, node: NodeNumber) -> Result<Self, Failure> {
         let folder = home.file(FOLDER);
-        let lives = Arc::new(Mutex::new(files_in(&folder)));
-        Self { home, folder, cluster, node, lives }
+        let lives = Arc::new(Mutex::new(files_in(&folder)?));
+        Ok(Self { home, folder, cluster, node, lives })
     }
 
     /// Writes down what `life` leaves, one group after the other as long as `goes_on`, which is asked at every page; gives
@@ -55,7 +64,7 @@ impl Kept {
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::FileFailed`]; what was written before stays.
+    /// That of the first group that could not be written; the others are.
     pub(crate) fn write(
         &self,
         life: Incarnation,
@@ -64,7 +73,7 @@ impl Kept {
     ) -> Result<(usize, u64), Failure> {
         make_directory(&self.folder)?;
         let key = self.home.catalog_key()?;
-        let (mut count, mut bytes) = (0, 0);
+        let (mut count, mut bytes, mut failed) = (0, 0, None);
         for LeftBehind { remains, frozen, was_member } in groups {
             let group = remains.group;
             let state = RemainsBody::from(&remains).encode_to_vec();
@@ -75,21 +84,31 @@ impl Kept {
                     count += 1;
                 }
                 Err(failure) if failure.code == ErrorCode::Cancelled => break,
-                Err(failure) => return Err(failure),
+                Err(failure) => {
+                    // There may be room for the next one.
+                    tracing::error!(%group, code = %failure.code, message = %failure.message, "a group is not written down");
+                    failed.get_or_insert(failure);
+                    continue;
+                }
             }
             // Where this life was no member, the group may still go on from what an earlier one left.
-            if was_member {
-                self.forget(group)?;
+            if was_member && let Err(failure) = self.forget(group) {
+                tracing::warn!(%group, code = %failure.code, message = %failure.message, "pages of an earlier life are not deleted");
             }
             self.lives.lock().entry(group).or_default().insert(life);
         }
-        file::sync_folder(&self.folder)?;
-        Ok((count, bytes))
+        let synced = file::sync_folder(&self.folder);
+        failed.map_or(synced, Err).map(|()| (count, bytes))
     }
 
     /// Whether any life has left a group.
     pub(crate) fn has(&self, group: GroupId) -> bool {
         self.lives.lock().contains_key(&group)
+    }
+
+    /// Whether a life has left a group.
+    pub(crate) fn has_of(&self, group: GroupId, life: Incarnation) -> bool {
+        self.lives.lock().get(&group).is_some_and(|lives| lives.contains(&life))
     }
 
     /// Hands out the pages of a group as the latest life left them.
@@ -127,18 +146,23 @@ impl Kept {
         body.and_then(|body| body.checked(group)).map_err(|_malformed| incomplete())
     }
 
-    /// Deletes what lives have left of a group. Files that stay cost room, and are compared in vain another time.
+    /// Deletes what lives have left of a group. Files that stay cost room, and are looked at in vain another time.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::FileFailed`].
     pub(crate) fn forget(&self, group: GroupId) -> Result<(), Failure> {
-        let Some(lives) = self.lives.lock().remove(&group) else { return Ok(()) };
+        let lives = self.lives.lock().remove(&group).unwrap_or_default();
+        let mut failed = None;
         for life in lives {
             let place = self.place(group, life);
-            fs::remove_file(&place).map_err(|source| file::failed(&place, &source))?;
+            if let Err(source) = fs::remove_file(&place)
+                && source.kind() != ErrorKind::NotFound
+            {
+                failed.get_or_insert_with(|| file::failed(&place, &source));
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Deletes what lives have left of all groups.
@@ -169,15 +193,22 @@ impl Kept {
     }
 }
 
-/// Of which groups and lives there are files. What cannot be read, or has another name, is none.
-fn files_in(folder: &Path) -> BTreeMap<GroupId, BTreeSet<Incarnation>> {
+/// Of which groups and lives there are files. What has another name is none.
+fn files_in(folder: &Path) -> Result<BTreeMap<GroupId, BTreeSet<Incarnation>>, Failure> {
     let mut lives: BTreeMap<GroupId, BTreeSet<Incarnation>> = BTreeMap::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if let Some((group, life)) = entry.file_name().to_str().and_then(parse_name) {
+    let failed = |source: &std::io::Error| file::failed(folder, source);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == ErrorKind::NotFound => return Ok(lives),
+        Err(source) => return Err(failed(&source)),
+    };
+    for entry in entries {
+        let name = entry.map_err(|source| failed(&source))?.file_name();
+        if let Some((group, life)) = name.to_str().and_then(parse_name) {
             lives.entry(group).or_default().insert(life);
         }
     }
-    lives
+    Ok(lives)
 }
 
 fn parse_name(name: &str) -> Option<(GroupId, Incarnation)> {

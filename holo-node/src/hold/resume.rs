@@ -127,8 +127,10 @@ impl Heir {
         if self.data.is_restored(group, life, at) {
             return Ok(());
         }
-        if self.gone.contains(&(group, life)) {
-            return Err(Failure::new(ErrorCode::Corrupt, "it was not there before"));
+        // After a kill there is nothing, and that is no trouble of the disk.
+        if self.gone.contains(&(group, life)) || !self.kept.has_of(group, life) {
+            self.gone.insert((group, life));
+            return Err(Failure::new(ErrorCode::Corrupt, "that life left nothing of it"));
         }
         let (data, kept) = (Arc::clone(&self.data), self.kept.clone());
         let read = blocking(move || {

@@ -49,7 +49,7 @@ impl Replica {
     /// [`ErrorCode::Cancelled`] when the group has come here in another way, or went on without that life.
     pub(in crate::replication) fn restore(
         &mut self,
-        ctx: &Context,
+        ctx: &mut Context,
         life: Incarnation,
         after: Epoch,
         remains: Remains,
@@ -67,6 +67,10 @@ impl Replica {
             Some(known) => known.silent_until,
             None => ctx.now.after(ctx.timers.promise()),
         };
+        if self.restored.is_none() {
+            // A config that came while this was read had nobody here to tell.
+            self.ask_catalog(ctx);
+        }
         let Remains { at, windows, .. } = remains;
         self.restored = Some(Box::new(Restored { life, after, at, windows, silent_until }));
         Ok(())

@@ -91,10 +91,9 @@ impl Control {
             if node.up || held.is_empty() {
                 return None;
             }
-            let up = |other: NodeNumber| state.node(other).is_some_and(|other| other.up);
             let alone = held.iter().copied().filter(|group| {
                 let config = state.group(*group);
-                config.is_some_and(|it| !it.in_sync.iter().any(|replica| up(replica.node)))
+                config.is_some_and(|it| !it.in_sync.iter().any(|replica| state.is_up(*replica)))
             });
             let alone: BTreeSet<GroupId> = alone.collect();
             let mut arrays: Vec<&str> = state

@@ -14,7 +14,7 @@ async fn brought_up(spoil: impl FnOnce(&mut Vec<u8>)) -> (u64, bool) {
     let lab = Lab::start(3).await;
     lab.publish(3, 65_536, WRITTEN).await;
     let folder = tempfile::tempdir().unwrap();
-    let kept = Kept::new(Home::at(folder.path()), CLUSTER, replica(2).node);
+    let kept = Kept::new(Home::at(folder.path()), CLUSTER, replica(2).node).unwrap();
     let frozen = Frozen::of(&lab.planes[0].arrays.shards_of_group(GROUP));
     let (at, windows) = (LogPosition::default(), Arc::default());
     let remains = Remains { group: GROUP, at, windows };

@@ -41,7 +41,8 @@ impl Life {
 
     fn new(node: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let kept = Kept::new(Home::at(folder.path()), ClusterId([1; 32]), NodeNumber(node));
+        let kept =
+            Kept::new(Home::at(folder.path()), ClusterId([1; 32]), NodeNumber(node)).unwrap();
         Self { folder, kept }
     }
 
@@ -51,7 +52,7 @@ impl Life {
 
     /// As the next life finds it.
     fn found(&self) -> Kept {
-        Kept::new(Home::at(self.folder.path()), self.kept.cluster, self.kept.node)
+        Kept::new(Home::at(self.folder.path()), self.kept.cluster, self.kept.node).unwrap()
     }
 
     fn file(&self, group: GroupId) -> PathBuf {
@@ -114,7 +115,7 @@ fn is_refused(kept: &Kept, group: GroupId, what: &str) {
 #[test]
 fn what_one_life_left_behind_the_next_one_reads() {
     let life = Life::with_a_group();
-    assert!(keeps_any(&Home::at(life.folder.path())));
+    assert!(keeps_any(&Home::at(life.folder.path())).unwrap());
     let next = life.found();
     let page = |index, value| (ARRAY, SHARD, index, vec![value; PAGE_BYTES]);
     assert_eq!(read(&next, GROUP).unwrap(), [page(0, 1), page(2, 1)]);
@@ -126,7 +127,7 @@ fn what_one_life_left_behind_the_next_one_reads() {
     let refused = next.read(GROUP, LIFE, |_page| Ok(())).unwrap_err();
     assert_eq!(refused.code, ErrorCode::Corrupt, "{refused}");
     next.forget(GROUP).unwrap();
-    assert!(!next.has(GROUP) && !keeps_any(&Home::at(life.folder.path())));
+    assert!(!next.has(GROUP) && !keeps_any(&Home::at(life.folder.path())).unwrap());
     assert_eq!(fs::read_dir(&next.folder).unwrap().count(), 0, "no draft is left");
 }
 
@@ -182,8 +183,12 @@ fn what_is_another_groups_nodes_or_clusters_is_refused() {
     }
     let home = || Home::at(life.folder.path());
     let (cluster, node) = (life.kept.cluster, life.kept.node);
-    is_refused(&Kept::new(home(), cluster, NodeNumber(3)), GROUP, "of node 2, read by node 3");
-    is_refused(&Kept::new(home(), ClusterId([9; 32]), node), GROUP, "of another cluster");
+    is_refused(
+        &Kept::new(home(), cluster, NodeNumber(3)).unwrap(),
+        GROUP,
+        "of node 2, read by node 3",
+    );
+    is_refused(&Kept::new(home(), ClusterId([9; 32]), node).unwrap(), GROUP, "of another cluster");
     // The same node's directory made anew: with a key of its own.
     let stranger = Life::new(2);
     make_directory(&stranger.kept.folder).unwrap();
@@ -249,4 +254,29 @@ fn a_page_that_nobody_wants_ends_the_reading() {
     });
     assert_eq!((refused.unwrap_err().code, seen), (ErrorCode::OutOfCapacity, 1));
     assert!(life.kept.has(GROUP), "the next try may have room");
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+    let life = Life::new(2);
+    assert!(!keeps_any(&Home::at(life.folder.path())).unwrap(), "there is no folder");
+    fs::write(&life.kept.folder, b"something else").unwrap();
+    let refused = keeps_any(&Home::at(life.folder.path())).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::FileFailed, "{refused}");
+}
+
+#[test]
+fn a_group_that_cannot_be_written_keeps_no_other_from_it() {
+    let life = Life::with_a_group();
+    // The draft of one group finds its name taken; and a file that was to be deleted is gone already.
+    let blocked = life.kept.place(group(1, 1), Incarnation(4)).with_extension("new");
+    fs::create_dir(blocked).unwrap();
+    fs::remove_file(life.file(GROUP)).unwrap();
+    let groups = vec![left(group(1, 1), 1), left(GROUP, 2), left(group(3, 1), 3)];
+    let failed = life.kept.write(Incarnation(4), groups, || true).unwrap_err();
+    assert_eq!(failed.code, ErrorCode::FileFailed, "{failed}");
+    let next = life.found();
+    assert_eq!(read(&next, GROUP).unwrap()[0].3[0], 2);
+    assert_eq!(read(&next, group(3, 1)).unwrap()[0].3[0], 3);
+    assert!(!next.has(group(1, 1)));
 }
