@@ -160,7 +160,9 @@ impl Config {
     pub fn load(place: &Path, flags: &NodeSettings) -> Result<Self, Failure> {
         let file = if place.is_dir() { place.join(CONFIG_FILE) } else { place.to_owned() };
         let failed = |source: std::io::Error| {
-            let message = format!("config file {}: {source}", file.display());
+            // What does not exist was meant as a directory: that is what is asked for.
+            let what = if place.exists() { "config file" } else { "node's directory" };
+            let message = format!("{what} {}: {source}", file.display());
             Failure::new(ErrorCode::of_file(source.kind()), message)
                 .help("name a node's directory, made by `holo init` or `holo join`")
         };

@@ -24,7 +24,8 @@ Example:
 
 The node finds its cluster again by itself and fetches what it missed. node.toml in its directory holds its settings;
 HOLO_LISTEN, HOLO_MEMORY and so on go over it, and flags over both. Logs go to stderr; HOLO_LOG=debug shows more of them,
-or HOLO_LOG=holo_net=trace of one part. SIGTERM and Ctrl-C stop the node cleanly.")]
+or HOLO_LOG=holo_net=trace of one part. SIGTERM and Ctrl-C stop the node cleanly: it writes down what it
+holds first, however long that takes. A second signal ends it at once.")]
 pub(crate) struct Args {
     /// Directory of the node
     #[arg(long, value_name = "DIR", env = "HOLO_DIR", hide_env_values = true)]

@@ -9,6 +9,7 @@ use holo_client::{Cluster, ClusterView, MemberView};
 use holo_core::{ErrorCode, Failure, NodeId};
 use serde::Serialize;
 
+use self::ended::Left;
 use super::{Context, confirm, drain};
 use crate::clock::{Deadline, pause};
 use crate::members;
@@ -33,7 +34,8 @@ Examples:
 
 A node is drained before it stops, so that nothing is lost and nothing has fewer copies; it stays a member, and
 `holo agent` and `holo undrain` bring it back. With --now it is not drained: its copies are missing until others are
-made, and what only it holds is away until `holo agent` starts it again.
+made, and what only it holds is away until `holo agent` starts it again. It writes that to its disk before its process
+ends, however long it takes; do not switch its machine off before.
 
 A cluster takes no writes any more, its nodes write all that they hold to disk, encrypted, and stop; nothing is lost.
 `holo agent` on each of them starts it again, with everything in it; --cancel takes it back while they still write. With
@@ -64,7 +66,11 @@ pub(crate) struct Args {
 
 #[derive(Serialize)]
 struct Stopped {
+    /// Nodes whose processes have ended.
     stopped: Vec<String>,
+    /// Nodes that were told to stop, and of which nothing can be seen from here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    told: Vec<String>,
 }
 
 /// What stopping at once would cost.
@@ -119,8 +125,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     confirm(context, args.yes, &format!("Stop {names} at once? {}", cost.in_words()))?;
     context.output.note(&format!("stopping {names}: {}", cost.in_words()));
     stop_all(&cluster, &nodes).await?;
-    ended::until_ended(&nodes, context).await;
-    done(cost.nodes, context);
+    let unseen = ended::until_ended(&nodes, Left::Writing, context).await?;
+    done(cost.nodes, unseen, context);
     Ok(())
 }
 
@@ -155,8 +161,8 @@ async fn in_order(
         confirm(context, args.yes, &format!("Stop {name}? It is drained and holds nothing."))?;
     }
     stop(cluster, node).await?;
-    ended::until_ended(&[node], context).await;
-    done(vec![name.clone()], context);
+    let unseen = ended::until_ended(&[node], Left::Nothing, context).await?;
+    done(vec![name.clone()], unseen, context);
     context.output.note(&format!(
         "it stays a member: `holo agent --dir DIR` starts it again and `holo undrain {name}` gives it its share"
     ));
@@ -252,11 +258,18 @@ async fn stop(cluster: &Cluster, node: &MemberView) -> Result<(), Failure> {
     }
 }
 
-fn done(names: Vec<String>, context: &Context) {
+/// Says of nodes that they have stopped, but for those whose end was not seen.
+fn done(mut names: Vec<String>, unseen: Vec<String>, context: &Context) {
+    names.retain(|name| !unseen.contains(name));
     if context.output.is_json() {
-        context.output.json(&Stopped { stopped: names });
-    } else {
+        context.output.json(&Stopped { stopped: names, told: unseen });
+        return;
+    }
+    if !names.is_empty() {
         context.output.data(&format!("stopped {}", names.join(", ")));
+    }
+    if !unseen.is_empty() {
+        context.output.data(&format!("told to stop: {}", unseen.join(", ")));
     }
 }
 

@@ -47,9 +47,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let cluster = context.connect().await?;
     let snapshot = Snapshot::take(&cluster).await;
     show(&snapshot, &args, context);
-    context
-        .output
-        .note("\nArrays live in memory: what has its last copy on a node that dies is gone.");
+    context.output.note(&format!("\n{}", snapshot.footer()));
     snapshot.verdict()
 }
 

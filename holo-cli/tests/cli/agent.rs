@@ -138,7 +138,8 @@ fn values_that_are_wrong_name_their_key_and_where_they_come_from() {
     assert!(said.contains("HOLO_WORKERS"), "{said}");
     let ran = run(holo(&["agent", "--dir", "/nonexistent"]));
     let said = ran.refused("HC1101", 3);
-    assert!(said.contains("/nonexistent") && said.contains("holo init"), "{said}");
+    assert!(said.contains("node's directory /nonexistent: "), "{said}");
+    assert!(said.contains("holo init"), "{said}");
 }
 
 #[test]

@@ -216,7 +216,7 @@ pub struct LinkStatus {
 /// Stops a node.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Shutdown {
-    /// Stop without draining: what only this node holds is lost.
+    /// Stop without draining: what only this node holds is away until it is started again.
     #[prost(bool, tag = "1")]
     pub now: bool,
 }

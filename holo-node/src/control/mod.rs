@@ -324,7 +324,7 @@ impl Control {
         let name = &self.config.name;
         let message = format!("node {name} holds copies of {}", Count::from(groups).of("group"));
         Err(Failure::new(ErrorCode::DrainRefused, message)
-            .help(format!("drain it first: `holo drain {name}`; --now stops it at once, and what only it holds is lost")))
+            .help(format!("drain it first: `holo drain {name}`; --now stops it at once, and what only it holds is away until it is started again")))
     }
 
     /// Answers a message of another voter.

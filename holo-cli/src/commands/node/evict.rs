@@ -105,7 +105,7 @@ impl Plan {
         }
         match self.last_copies.as_slice() {
             [] if self.primaries + self.backups == 0 => copies,
-            [] => format!("{copies}; there are other copies of all that"),
+            [] => format!("{copies}; no data lies only there"),
             arrays if accept_loss => format!(
                 "{copies}; parts of {} are lost with it and read as zeros afterwards",
                 members::listed(arrays)

@@ -134,6 +134,18 @@ impl Snapshot {
         Self { view: cluster.view(), status, catalog: catalog.map_err(Failure::from) }
     }
 
+    /// What it means for the data when a node goes, or has gone.
+    pub(crate) fn footer(&self) -> &'static str {
+        match &self.catalog {
+            Ok(said) if said.groups_silent > 0 => {
+                "Groups without a copy on a node that answers may come back: `holo ring accept-loss --plan` tells with whom."
+            }
+            _ => {
+                "Arrays live in memory: what has its last copy on a node that dies is gone, unless it was told to stop."
+            }
+        }
+    }
+
     /// Whether all is well, for scripts: a node that was emptied may be off.
     ///
     /// # Errors
@@ -171,7 +183,7 @@ impl Snapshot {
             return Ok(());
         }
         Err(Failure::new(ErrorCode::Unreachable, unanswered)
-            .help("start them again with `holo agent --dir DIR`, or put them out with `holo node evict NODE`"))
+            .help("start them again with `holo agent --dir DIR`, which brings back what they had written down; `holo node evict NODE` is only for one that never comes back"))
     }
 }
 
