@@ -48,8 +48,8 @@ pub struct Resumption {
 }
 
 impl CatalogState {
-    /// The groups that go on from what earlier lives of the node left, as far as nobody else can go on with them; `None`
-    /// as long as this state does not know of the life that `me` names.
+    /// The groups of which an earlier life of the node is in sync; `None` as long as this state does not know of the life
+    /// that `me` names, or knows of a later one.
     pub fn to_resume(&self, me: ReplicaId) -> Option<Vec<PastReplica>> {
         if !self.is_current(me) {
             return None;
