@@ -1,20 +1,23 @@
-//! The catalog as one actor: the real state machine of `holo-core`, behind habits that its Raft may have.
+//! The catalog as one actor: the real state machine of `holo-core` and its leader, behind habits that its Raft may have.
 //!
-//! Answers come late or not at all, an election leaves a gap, and followers tell old news. What is behind that, the
-//! Raft of the product, is tested elsewhere.
+//! Answers come late or not at all, an election leaves a gap and a leader who remembers nothing, and followers tell old
+//! news. What is behind that, the Raft of the product, is tested elsewhere.
 
 mod closing;
+mod tables;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use holo_core::catalog::{
-    Answer, Authority, BootId, CatalogState, Command, Liveness, NodeChange, NodeState, Operation,
-    Registration, TableUpdate, TargetTable,
+    Answer, Authority, BootId, CatalogState, Command, Duty, Leader, NodeChange, NodeState,
+    Operation, Registration, Step, View, plan_with,
 };
 use holo_core::replication::{
     ConfigChange, ConfigClaim, GroupConfig, GroupId, Mutant, Proposal, ReplicaId, SessionId,
 };
-use holo_core::{Epoch, TableVersion, UnixMillis};
+use holo_core::{Epoch, Failure, Instant, UnixMillis};
 
 use crate::brief;
 use crate::env::{Env, node_index, node_number};
@@ -23,7 +26,6 @@ use crate::mutant::Plant;
 use crate::network::{End, MILLISECOND, NODES_MAX};
 use crate::packet::{FromCatalog, Packet, ToCatalog};
 use crate::queue::Time;
-use crate::rng::mix;
 
 /// How often the leader looks who is there.
 pub(crate) const LOOK_EVERY: Time = 100 * MILLISECOND;
@@ -72,22 +74,18 @@ pub(crate) struct Catalog {
     times: Vec<Time>,
     /// The newest config of each group, as published.
     configs: Vec<ConfigClaim>,
-    /// When each node was last heard.
-    heard: [Time; NODES_MAX],
+    /// Who leads, and does not before the last election is over.
+    leader: Option<Leader>,
+    /// When the leader has heard each node last, and which life of it.
+    heard: [Option<(ReplicaId, Instant)>; NODES_MAX],
     /// Until when nothing is answered.
-    pub(crate) gap_until: Time,
-    /// Changes the places of groups.
-    salt: u64,
-    /// The nodes that the present table was made for.
-    planned_for: u32,
+    gap_until: Time,
     /// Lives as last told.
     living: Vec<ReplicaId>,
     /// Wanted holders as last told.
     wanted: Vec<(GroupId, Vec<ReplicaId>)>,
     /// There was a close of the cluster: nodes follow all of the catalog.
     has_closed: bool,
-    /// Since when the leader sees a closed cluster come back.
-    reopening_since: Option<Time>,
 }
 
 impl Catalog {
@@ -99,14 +97,12 @@ impl Catalog {
             feed: Vec::with_capacity(64),
             times: Vec::with_capacity(64),
             configs: Vec::new(),
-            heard: [0; NODES_MAX],
+            leader: None,
+            heard: [None; NODES_MAX],
             gap_until: 0,
-            salt: env.rng.next(),
-            planned_for: 0,
             living: Vec::new(),
             wanted: Vec::new(),
             has_closed: false,
-            reopening_since: None,
         };
         let nodes = env.scenario.members + env.scenario.spares;
         let bits = env.scenario.partition_bits;
@@ -118,8 +114,10 @@ impl Catalog {
         for node in 0..env.scenario.members {
             catalog.must(env, Authority::Node(node_number(node)), registration(node, 1, false));
         }
-        catalog.plan(env);
         for (at, class) in env.scenario.classes.clone().into_iter().enumerate() {
+            if let Ok(plan) = plan_with(&catalog.state, wall(env), &[class.replicas]) {
+                catalog.take(env, &Step::Place(plan));
+            }
             catalog.must(env, founding::OPERATOR, founding::array(at, class));
         }
         env.groups = catalog.state.groups().map(|config| config.group).collect();
@@ -203,8 +201,8 @@ impl Catalog {
             ToCatalog::Propose(proposal) => self.propose(env, &proposal),
             ToCatalog::Poll { replica, known } => {
                 let node = node_index(replica);
-                if node < NODES_MAX && self.current(node) == Some(replica) {
-                    self.heard[node] = env.now;
+                if let Some(heard) = self.heard.get_mut(node) {
+                    *heard = Some((replica, Instant(env.now)));
                 }
                 self.answer(env, node, known);
             }
@@ -219,56 +217,53 @@ impl Catalog {
         }
     }
 
-    /// Judges who is there, and plans when that has changed.
+    /// Nobody leads until then, and whoever does from then on has heard nobody yet.
+    pub(crate) fn elect(&mut self, until: Time) {
+        self.gap_until = until;
+        self.leader = None;
+        self.heard = [None; NODES_MAX];
+    }
+
+    /// The election is over.
+    pub(crate) fn end_gap(&mut self) {
+        self.gap_until = 0;
+    }
+
+    /// Has the leader do its duties, if there is one.
     pub(crate) fn look(&mut self, env: &mut Env) {
-        let leader = Authority::Node(node_number(0));
-        let down_after = env.scenario.catalog.down_after;
-        let mut verdicts = Vec::new();
-        let mut emptied = Vec::new();
-        for record in self.state.nodes() {
-            let node = node_index(record.replica());
-            let up = env.now < self.heard[node] + down_after;
-            if record.incarnation.0 > 0 && record.up != up {
-                verdicts.push(Liveness { replica: record.replica(), up });
-            }
-            let draining = matches!(record.state, NodeState::Draining { .. });
-            if draining && self.state.groups_of(record.number).is_empty() {
-                emptied.push(record.number);
-            }
-        }
-        if !verdicts.is_empty() {
-            self.perform(env, leader, Operation::SetUp(verdicts));
-        }
-        for node in emptied {
-            self.perform(env, leader, Operation::FinishDrain { node });
-        }
-        self.tend_close(env);
-        if self.planned_for != self.eligible() {
-            self.plan(env);
-        }
-    }
-
-    /// Moves groups about, as a change of the ring does.
-    pub(crate) fn rotate(&mut self, env: &mut Env) {
-        self.salt = env.rng.next();
-        self.plan(env);
-    }
-
-    /// Makes another of each group's holders the first.
-    pub(crate) fn lead(&mut self, env: &mut Env) {
-        if self.state.close().is_some() {
+        if env.now < self.gap_until {
             return;
         }
-        let tables = self.state.targets().iter().map(|(replicas, table)| {
-            let mut holders = table.all_holders().to_vec();
-            for set in holders.chunks_exact_mut(usize::from(table.copies())) {
-                let first = env.rng.index(set.len());
-                set.swap(0, first);
+        for duty in Duty::ALL {
+            match self.due(env, duty) {
+                Ok(steps) => steps.iter().for_each(|step| self.take(env, step)),
+                Err(failure) => env.say(|| format!("leader: {duty:?} is not done: {failure}")),
             }
-            (*replicas, holders)
-        });
-        let tables: Vec<_> = tables.collect();
-        self.apply_tables(env, tables);
+        }
+    }
+
+    fn due(&mut self, env: &Env, duty: Duty) -> Result<Vec<Step>, Failure> {
+        // It is led by some node that runs; the vote of the first one stands for all where the leader ends with the others.
+        let me = (duty == Duty::Close).then(|| self.first_running()).flatten();
+        let (state, now, wall) = (&self.state, Instant(env.now), wall(env));
+        let heard = |replica: ReplicaId| {
+            let (life, at) = (*self.heard.get(node_index(replica))?)?;
+            (life == replica).then_some(at)
+        };
+        let voters = BTreeSet::new();
+        let view = View { state, now, wall, me, voters: &voters, heard: &heard };
+        let down_after = Duration::from_nanos(env.scenario.catalog.down_after);
+        self.leader.get_or_insert_with(|| Leader::new(now, down_after)).due(duty, &view)
+    }
+
+    fn take(&mut self, env: &mut Env, step: &Step) {
+        if let Step::Close(step) = step {
+            return self.take_close_step(env, step);
+        }
+        let leader = Authority::Node(node_number(0));
+        for operation in step.operations() {
+            self.perform(env, leader, operation);
+        }
     }
 
     /// Empties a node, or takes it back.
@@ -302,7 +297,6 @@ impl Catalog {
         let by = Authority::Node(node_number(node));
         let answer = self.perform(env, by, registration(node, boot, keeps));
         if let (Answer::Registered { .. }, Some(replica)) = (answer, self.current(node)) {
-            self.heard[node] = env.now;
             self.reply(env, node, FromCatalog::Registered { boot, replica });
         }
     }
@@ -360,8 +354,8 @@ impl Catalog {
         let before = self.state.version();
         let table = self.state.table_version();
         self.index += 1;
-        let at = UnixMillis(1_000_000 + env.now / MILLISECOND);
-        let answer = self.state.apply(self.index, Command { at, by, operation });
+        let command = Command { at: wall(env), by, operation };
+        let answer = self.state.apply(self.index, command);
         let Some(changes) = self.state.changes_since(before) else { return answer };
         let known = self.feed.len();
         let is_news = changes.touches_close()
@@ -472,82 +466,11 @@ impl Catalog {
             self.tell(env, News::Targets(wanted));
         }
     }
+}
 
-    /// Nodes that may hold something and answer, as bits.
-    fn eligible(&self) -> u32 {
-        let nodes = self.state.nodes();
-        let eligible = nodes.filter(|it| it.state.may_hold() && it.up && it.incarnation.0 > 0);
-        eligible.fold(0, |bits, record| bits | 1 << node_index(record.replica()))
-    }
-
-    /// Places every group anew over the nodes that may hold it: those with the highest random weight, from different
-    /// zones as far as there are some.
-    fn plan(&mut self, env: &mut Env) {
-        if self.state.close().is_some() {
-            // Nothing moves before everything is back.
-            return;
-        }
-        self.planned_for = self.eligible();
-        let nodes: Vec<usize> =
-            (0..NODES_MAX).filter(|node| self.planned_for >> node & 1 == 1).collect();
-        if nodes.is_empty() {
-            return;
-        }
-        let mut sizes: Vec<u8> = env.scenario.classes.iter().map(|class| class.replicas).collect();
-        sizes.sort_unstable();
-        sizes.dedup();
-        let tables = sizes.iter().map(|replicas| {
-            let width = usize::from(*replicas).min(nodes.len());
-            let holders = (0..1u32 << env.scenario.partition_bits).flat_map(|partition| {
-                let place = mix(self.salt ^ u64::from(partition) << 8 ^ u64::from(*replicas));
-                self.choose(&nodes, &env.scenario.zones, place, width)
-            });
-            (*replicas, holders.collect::<Vec<_>>())
-        });
-        let tables = tables.collect();
-        self.apply_tables(env, tables);
-    }
-
-    fn choose(
-        &self,
-        nodes: &[usize],
-        zones: &[u8; NODES_MAX],
-        place: u64,
-        width: usize,
-    ) -> Vec<holo_core::replication::NodeNumber> {
-        let mut order = nodes.to_vec();
-        order.sort_by_key(|node| mix(place ^ (*node as u64) << 40));
-        let mut chosen: Vec<usize> = Vec::with_capacity(width);
-        for spread in [true, false] {
-            for node in &order {
-                let same_zone = chosen.iter().any(|other| zones[*other] == zones[*node]);
-                if chosen.len() < width && !chosen.contains(node) && !(spread && same_zone) {
-                    chosen.push(*node);
-                }
-            }
-        }
-        chosen.into_iter().map(node_number).collect()
-    }
-
-    fn apply_tables(
-        &mut self,
-        env: &mut Env,
-        tables: Vec<(u8, Vec<holo_core::replication::NodeNumber>)>,
-    ) {
-        let partitions = 1usize << env.scenario.partition_bits;
-        let tables = tables.into_iter().filter_map(|(replicas, holders)| {
-            let copies = u8::try_from(holders.len() / partitions).ok()?;
-            TargetTable::new(copies, holders).ok().map(|table| (replicas, table))
-        });
-        let base_version = self.state.table_version();
-        let update = TableUpdate {
-            base_version,
-            version: TableVersion(base_version.0 + 1),
-            tables: tables.collect(),
-        };
-        let leader = Authority::Node(node_number(0));
-        self.perform(env, leader, Operation::ApplyTable(update));
-    }
+/// The time of day.
+fn wall(env: &Env) -> UnixMillis {
+    UnixMillis(1_000_000 + env.now / MILLISECOND)
 }
 
 fn claim(env: &Env, config: GroupConfig) -> ConfigClaim {

@@ -33,7 +33,7 @@ impl World {
             Fault::OneWay => self.cut_one_way(),
             Fault::CatalogCut => self.cut_catalog(),
             Fault::CatalogGap => {
-                self.catalog.gap_until = self.env.now + self.rng.between(50, 900) * MILLISECOND;
+                self.catalog.elect(self.env.now + self.rng.between(50, 900) * MILLISECOND);
             }
             Fault::Pause => self.pause(),
             Fault::Clog => self.clog(),

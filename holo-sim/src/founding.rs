@@ -13,6 +13,8 @@ const OPERATOR_KEY: PublicKey = PublicKey([7; 32]);
 const TENANT: TenantId = TenantId(1);
 /// How long a group that came back from disk waits for nodes that are not there; longer than any lease.
 const REPAIR_DELAY_MS: u64 = 2_000;
+/// Small, and the same for all: a ring of few points is made quickly, and shares are as with any other weight.
+const WEIGHT_MILLI: u32 = 30;
 
 /// The first command: one node per zone entry, and 2^bits partitions.
 pub(crate) fn bootstrap(zones: &[u8], partition_bits: u8) -> Operation {
@@ -59,7 +61,7 @@ fn founder(node: usize, zone: u8) -> NewNode {
         name: format!("n{}", node + 1),
         address: format!("127.0.0.1:{}", 7401 + node),
         zone: format!("z{zone}"),
-        weight_milli: 1000,
+        weight_milli: WEIGHT_MILLI,
         agent: String::new(),
     }
 }

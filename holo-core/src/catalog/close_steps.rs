@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::closing::{Close, CloseId, Held};
+use crate::catalog::command::Operation;
 use crate::catalog::nodes::NodeRecord;
 use crate::catalog::state::CatalogState;
 use crate::group::Seq;
@@ -52,6 +53,20 @@ pub enum CloseStep {
     Abort(GroupId),
     /// These groups came back and have the copies that they can have.
     Settle(CloseId, Vec<GroupId>),
+}
+
+impl CloseStep {
+    /// What has to be applied for it.
+    pub fn operation(&self) -> Option<Operation> {
+        match self {
+            Self::Nothing => None,
+            Self::Finish(close) => Some(Operation::FinishClose(*close)),
+            Self::Abort(_) => Some(Operation::AbortClose),
+            Self::Settle(close, groups) => {
+                Some(Operation::Settle { close: *close, groups: groups.clone() })
+            }
+        }
+    }
 }
 
 /// What may be written.

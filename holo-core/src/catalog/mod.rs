@@ -18,8 +18,8 @@
 //!
 //! # Not here
 //!
-//! Raft, storage, signing keys (`holo-catalog` and the node); liveness, which the leader judges and tells by
-//! [`Operation::SetUp`]; the machines that obey configs ([`crate::replication`]).
+//! Raft, storage, signing keys (`holo-catalog` and the node); hearing the nodes by which the [`Leader`] judges; the
+//! machines that obey configs ([`crate::replication`]).
 
 mod admission;
 mod arrays;
@@ -32,6 +32,7 @@ mod command;
 mod drain;
 mod groups;
 mod invariants;
+mod leader;
 mod loss;
 mod nodes;
 mod planner;
@@ -53,6 +54,7 @@ pub use command::{
     NodeChange, Operation, ProposalAnswer, Registration, Settings, TableUpdate,
 };
 pub use drain::{DrainPlan, DrainProgress};
+pub use leader::{DrainMeter, Duty, Leader, Step, View};
 pub use nodes::{BootId, NodeRecord, NodeState, Ticket};
 pub use planner::{Move, Plan, plan, plan_with};
 pub use proof::{

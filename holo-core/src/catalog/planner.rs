@@ -10,7 +10,7 @@ use crate::catalog::command::TableUpdate;
 use crate::catalog::nodes::NodeState;
 use crate::catalog::state::CatalogState;
 use crate::catalog::targets::TargetTable;
-use crate::placement::PlacementTable;
+use crate::placement::{PlacementTable, Ring};
 use crate::replication::{Class, ConfigChange, GroupConfig, GroupId, NodeNumber, ReplicaId};
 use crate::wire::TableBody;
 use crate::{
@@ -108,10 +108,12 @@ pub(super) fn plan_without(
     wanted.extend(state.classes().iter().map(|class| class.replicas));
     wanted.extend(state.targets.keys());
     let mut tables = BTreeMap::new();
+    let mut ring = LastRing::default();
     for replicas in wanted {
         check_copies(replicas, state.partition_bits)?;
         let previous = state.targets.get(&replicas);
-        let planner = Planner { bits: state.partition_bits, replicas, candidates: &candidates };
+        let (bits, candidates) = (state.partition_bits, &candidates);
+        let mut planner = Planner { bits, replicas, candidates, ring: &mut ring };
         tables.insert(replicas, planner.settle(previous)?);
     }
     let moves = moves(state, &tables);
@@ -149,11 +151,27 @@ struct Planner<'a> {
     bits: u8,
     replicas: u8,
     candidates: &'a [Candidate],
+    ring: &'a mut LastRing,
+}
+
+/// The ring of the members that it was last asked for: from round to round and table to table they are the same, unless
+/// somebody is cordoned.
+#[derive(Default)]
+struct LastRing(Option<(Vec<Member>, Ring)>);
+
+impl LastRing {
+    fn of(&mut self, members: Vec<Member>) -> &(Vec<Member>, Ring) {
+        let known = self.0.take().filter(|(of, _)| *of == members);
+        self.0.insert(known.unwrap_or_else(|| {
+            let ring = Ring::new(&members);
+            (members, ring)
+        }))
+    }
 }
 
 impl Planner<'_> {
     /// Repeats the sticky pass until it changes nothing, so that planning again gives the same.
-    fn settle(&self, previous: Option<&TargetTable>) -> Result<TargetTable, Failure> {
+    fn settle(&mut self, previous: Option<&TargetTable>) -> Result<TargetTable, Failure> {
         let mut table = self.place(previous)?;
         for _ in 0..ROUNDS_MAX {
             let again = self.place(Some(&table))?;
@@ -165,7 +183,7 @@ impl Planner<'_> {
         Ok(table)
     }
 
-    fn place(&self, previous: Option<&TargetTable>) -> Result<TargetTable, Failure> {
+    fn place(&mut self, previous: Option<&TargetTable>) -> Result<TargetTable, Failure> {
         let held = previous.map(loads).unwrap_or_default();
         let load = |number: NodeNumber| held.get(&number).copied().unwrap_or(0);
         // Who is cordoned and holds nothing is not there.
@@ -199,14 +217,10 @@ impl Planner<'_> {
             .collect();
         let before = previous.map(|table| self.as_placement(table)).transpose()?;
         let before = before.as_ref().map(|(table, members)| (table, members.as_slice()));
-        let version = TableVersion(1);
-        let computed = PlacementTable::compute(
-            &members,
-            self.bits,
-            usize::from(self.replicas),
-            before,
-            version,
-        )?;
+        let (version, copies) = (TableVersion(1), usize::from(self.replicas));
+        let (members, ring) = self.ring.of(members);
+        let computed =
+            PlacementTable::compute_on(ring, members, self.bits, copies, before, version)?;
         let mut holders = Vec::with_capacity(computed.replicas() << self.bits);
         for partition in (0..computed.partitions()).map(PartitionId) {
             let indexes = computed.holders(partition).iter();

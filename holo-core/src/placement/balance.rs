@@ -33,7 +33,7 @@ enum Source {
 /// Works on the replica sets of all partitions at once.
 pub(super) struct Balancer<'a> {
     members: &'a [Member],
-    ring: Ring,
+    ring: &'a Ring,
     bits: u8,
     replicas: usize,
     shares: Shares,
@@ -44,13 +44,13 @@ pub(super) struct Balancer<'a> {
 }
 
 impl<'a> Balancer<'a> {
-    /// For 1 <= `replicas` <= members.
-    pub(super) fn new(members: &'a [Member], bits: u8, replicas: usize) -> Self {
+    /// For 1 <= `replicas` <= members, and the ring of these.
+    pub(super) fn new(ring: &'a Ring, members: &'a [Member], bits: u8, replicas: usize) -> Self {
         let shares = Shares::new(members, 1 << bits, replicas);
         let caps = |slack: f64| shares.shares.iter().map(|share| cap(*share, slack)).collect();
         let (taking, keeping) = (caps(SLACK_TAKING), caps(SLACK_KEEPING));
         let room = Room::new(taking, &shares.zone_of);
-        Self { members, ring: Ring::new(members), bits, replicas, shares, keeping, room }
+        Self { members, ring, bits, replicas, shares, keeping, room }
     }
 
     /// The replica sets, one after the other, primary first.

@@ -21,9 +21,10 @@ impl Ring {
     pub fn new(members: &[Member]) -> Self {
         let mut points = Vec::new();
         let (mut places_of_all, mut starts) = (Vec::new(), vec![0]);
+        let hasher = blake3::Hasher::new_derive_key("holocompute 2026 ring points");
         for (index, member) in (0u16..).zip(members) {
             let count = (u64::from(VNODES) * u64::from(member.weight_milli) + 500) / 1000;
-            let mut hasher = blake3::Hasher::new_derive_key("holocompute 2026 ring points");
+            let mut hasher = hasher.clone();
             hasher.update(&member.node.0.0);
             let mut places = hasher.finalize_xof();
             for _ in 0..count.max(1) {

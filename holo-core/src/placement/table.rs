@@ -1,7 +1,7 @@
 //! The placement table: partition to holders, primary first.
 
-use crate::placement::Member;
 use crate::placement::balance::Balancer;
+use crate::placement::{Member, Ring};
 use crate::wire::TableBody;
 use crate::{ErrorCode, Failure, PartitionId, ShardIndex, TableVersion, limits};
 
@@ -37,11 +37,27 @@ impl PlacementTable {
         previous: Option<(&Self, &[Member])>,
         version: TableVersion,
     ) -> Result<Self, Failure> {
-        check_bounds(members.len(), bits, replicas)
-            .map_err(|why| Failure::new(ErrorCode::InvalidArgument, why))?;
+        check_bounds(members.len(), bits, replicas).map_err(invalid)?;
+        Self::compute_on(&Ring::new(members), members, bits, replicas, previous, version)
+    }
+
+    /// As [`Self::compute`], on the ring of these very members: making one is most of the work where little moves.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::compute`].
+    pub(crate) fn compute_on(
+        ring: &Ring,
+        members: &[Member],
+        bits: u8,
+        replicas: usize,
+        previous: Option<(&Self, &[Member])>,
+        version: TableVersion,
+    ) -> Result<Self, Failure> {
+        check_bounds(members.len(), bits, replicas).map_err(invalid)?;
         let replicas = replicas.min(members.len());
         let previous = previous.filter(|(table, _)| table.bits == bits);
-        let sets = Balancer::new(members, bits, replicas).place(previous);
+        let sets = Balancer::new(ring, members, bits, replicas).place(previous);
         Ok(Self { version, bits, replicas, member_count: members.len(), sets })
     }
 
@@ -154,6 +170,10 @@ pub fn partition_of(bits: u8, placement_key: &[u8; 32], shard: ShardIndex) -> Pa
     let [a, b, c, d, ..] = *hash.as_bytes();
     let top = u32::from_le_bytes([a, b, c, d]);
     PartitionId(top.checked_shr(32 - u32::from(bits.min(32))).unwrap_or(0))
+}
+
+fn invalid(why: String) -> Failure {
+    Failure::new(ErrorCode::InvalidArgument, why)
 }
 
 fn check_bounds(members: usize, bits: u8, replicas: usize) -> Result<(), String> {

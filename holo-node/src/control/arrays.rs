@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holo_core::catalog::{Answer, Authority, CatalogState, NewArray, Operation, plan_with};
+use holo_core::catalog::{Answer, Authority, CatalogState, NewArray, Operation, Step, plan_with};
 use holo_core::placement::partition_of;
 use holo_core::replication::NodeNumber;
 use holo_core::wire::{Allocate, ArrayInfo, ArrayList, ArrayRef};
@@ -145,9 +145,9 @@ impl Control {
                 missing.then(|| plan_with(state, now, &[replicas]))
             });
             let Some(plan) = planned.transpose()? else { return Ok(()) };
-            match self.apply_plan(&plan).await {
+            match self.take(&Step::Place(plan)).await {
                 Err(failure) if failure.code == ErrorCode::Conflict => {}
-                applied => return applied,
+                taken => return taken,
             }
         }
         Err(Failure::new(ErrorCode::Conflict, "the placement is changing all the time")

@@ -1,10 +1,10 @@
-//! Stopping the whole cluster, as the control plane sees it: what this node has to do, and what the leader sees to.
+//! Stopping the whole cluster, as the control plane sees it: what this node has to do, and what is asked of it.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use holo_core::catalog::{CatalogState, CloseStage, CloseStep, NodeRecord, Operation, PastReplica};
+use holo_core::catalog::{CatalogState, CloseStage, NodeRecord, Operation, PastReplica};
 use holo_core::replication::{GroupId, ReplicaId};
 use holo_core::wire::CloseReport;
 use holo_core::{ClusterId, ErrorCode, Failure, Instant, PublicKey, action};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::Control;
 
-/// How long one command of the leader may take; the next look tries again.
+/// How long one command may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Control {
@@ -81,48 +81,6 @@ impl Control {
                     .map(|node| node.number)
                     .any(|it| Some(it) != me && self.links.link(it).is_some())
             })
-    }
-
-    /// The leader's part: finishes a close when everything is on disk, and settles what came back.
-    pub(super) async fn tend_close(&self) -> Result<(), Failure> {
-        let now = self.clock.now();
-        let closed = self.copy.read(|state| state.close().is_some_and(|close| close.finished));
-        let since = {
-            let mut duties = self.duties.lock();
-            match closed {
-                true => *duties.reopening_since.get_or_insert(now),
-                false => {
-                    duties.reopening_since = None;
-                    now
-                }
-            }
-        };
-        let me = self.replica();
-        let waited = now.since(since);
-        let step = self.copy.read(|state| state.close_step(me, waited));
-        let operation = match step {
-            CloseStep::Nothing => return Ok(()),
-            CloseStep::Finish(close) => {
-                tracing::info!("everything is on disk: the cluster stops");
-                Operation::FinishClose(close)
-            }
-            CloseStep::Abort(group) => {
-                tracing::error!(%group, "a group has lost its last copy while the cluster was to stop: it goes on");
-                Operation::AbortClose
-            }
-            CloseStep::Settle(close, groups) => Operation::Settle { close, groups },
-        };
-        self.propose_as_node(operation, PATIENCE).await.map(drop)
-    }
-
-    /// Whether the nodes of a cluster that was closed may still be on their way back, so that nobody is replaced yet.
-    pub(super) fn is_coming_back(&self) -> bool {
-        let delay = self.copy.read(|state| {
-            let finished = state.close().is_some_and(|close| close.finished);
-            finished.then(|| state.settings().repair_delay_ms.max(state.settings().voter_delay_ms))
-        });
-        let since = self.duties.lock().reopening_since.unwrap_or_else(|| self.clock.now());
-        delay.is_some_and(|delay| self.clock.now().since(since) < Duration::from_millis(delay))
     }
 
     /// Begins to stop the whole cluster, or takes it back.

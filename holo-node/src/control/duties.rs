@@ -1,5 +1,4 @@
-//! What the leader of the catalog sees to: who is up, where groups shall lie, drains that are done, who votes, sessions
-//! that are over.
+//! What the leader of the catalog sees to: has done what [`Leader`] finds due, and sees to who votes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -7,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holo_catalog::{ControlLog, VoterId};
-use holo_core::catalog::{CatalogState, NodeState, Operation, Plan, plan};
-use holo_core::replication::{Class, NodeNumber};
+use holo_core::catalog::{CloseStep, Duty, Leader, Operation, Step, View};
+use holo_core::replication::NodeNumber;
 use holo_core::wire::{Decode, Kind, VoterReady, VoterSecrets};
-use holo_core::{ArrayId, ErrorCode, Failure, Instant, TableVersion, UnixMillis};
+use holo_core::{ArrayId, ErrorCode, Failure, Instant};
 use holo_net::Request;
 use prost::Message;
 
@@ -40,22 +39,14 @@ const SECRETS_DEADLINE: Duration = Duration::from_secs(10);
 const UNCOUNTED: Duration = Duration::from_secs(1);
 /// How long the news may take that count a node which was asked to vote.
 const RECRUITED: Duration = Duration::from_secs(5);
-/// Sessions end this long after their ids were leased, at the earliest.
-const SESSION_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often the mark of leased ids is written down for that, and the issuer's certificate looked at.
+/// How often the issuer's certificate is looked at.
 const HOUR: Duration = Duration::from_secs(3600);
-/// Samples of a drain's progress, one per second at most.
-const DRAIN_SAMPLES: usize = 30;
 
-/// What the leader remembers between two looks.
+/// What the driver of the duties remembers between two looks.
 #[derive(Debug, Default)]
 pub(crate) struct Duties {
-    /// What the last plan was made from, when it changed nothing.
-    settled: Option<PlanInputs>,
-    /// Next session ids at some times, for expiry.
-    marks: VecDeque<(Instant, u64)>,
-    hourly: Option<Instant>,
-    pub(super) drains: BTreeMap<NodeNumber, DrainMeter>,
+    /// When the issuer's certificate was looked at.
+    issuer_looked: Option<Instant>,
     /// When the voters may be changed again.
     voters_after: Instant,
     voters_changing: bool,
@@ -66,62 +57,6 @@ pub(crate) struct Duties {
     pub(super) promised: VecDeque<(Instant, ArrayId, BTreeMap<NodeNumber, u64>)>,
     /// When an array was removed: the nodes' figures may still count it.
     pub(super) freed_at: Option<Instant>,
-    /// Since when this leader sees a closed cluster start again.
-    pub(super) reopening_since: Option<Instant>,
-}
-
-/// All that a plan depends on, as far as it changes.
-#[derive(Debug, PartialEq, Eq)]
-struct PlanInputs {
-    version: TableVersion,
-    classes: BTreeSet<Class>,
-    nodes: Vec<(NodeNumber, &'static str, u32, bool, bool)>,
-}
-
-impl PlanInputs {
-    fn of(state: &CatalogState, now: UnixMillis) -> Self {
-        let delay = state.settings().repair_delay_ms;
-        let living = state.nodes().filter(|node| node.state.is_living());
-        let nodes = living.map(|node| {
-            let missing = node.is_missing(now, delay);
-            (node.number, node.state.name(), node.weight_milli, node.incarnation.0 > 0, missing)
-        });
-        Self { version: state.table_version(), classes: state.classes(), nodes: nodes.collect() }
-    }
-}
-
-/// How fast a node is being emptied.
-#[derive(Debug)]
-pub(crate) struct DrainMeter {
-    /// Groups that it held at the first look.
-    pub(super) total: u64,
-    samples: VecDeque<(Instant, u64)>,
-}
-
-impl DrainMeter {
-    fn new(now: Instant, left: u64) -> Self {
-        Self { total: left, samples: VecDeque::from([(now, left)]) }
-    }
-
-    fn sample(&mut self, now: Instant, left: u64) {
-        self.total = self.total.max(left);
-        let due =
-            self.samples.back().is_none_or(|(at, _)| now.since(*at) >= Duration::from_secs(1));
-        if due {
-            if self.samples.len() == DRAIN_SAMPLES {
-                self.samples.pop_front();
-            }
-            self.samples.push_back((now, left));
-        }
-    }
-
-    /// Milliseconds until nothing is left, at the present rate; `None` while that is not known.
-    pub(super) fn eta_ms(&self, now: Instant, left: u64) -> Option<u64> {
-        let (since, before) = self.samples.front()?;
-        let gone = before.checked_sub(left).filter(|gone| *gone > 0)?;
-        let millis = u64::try_from(now.since(*since).as_millis()).ok()?;
-        Some(millis.saturating_mul(left) / gone)
-    }
 }
 
 impl Control {
@@ -144,14 +79,15 @@ impl Control {
                 pause_for(LOOK_LEAST).await;
                 version.mark_unchanged();
             }
-            if self.clock.now().since(before) >= STARVED {
-                self.health.lock().set_leading(self.clock.now(), false);
-            }
+            let now = self.clock.now();
+            let starved = now.since(before) >= STARVED;
             let leads = self.is_leader();
-            self.health.lock().set_leading(self.clock.now(), leads);
             if leads {
+                self.lead(now, starved);
                 self.look().await;
             } else {
+                *self.leader.lock() = None;
+                self.health.lock().forget();
                 let mut duties = self.duties.lock();
                 let (uncounted_since, recruited_until) =
                     (duties.uncounted_since, duties.recruited_until);
@@ -161,140 +97,78 @@ impl Control {
         }
     }
 
+    fn lead(&self, now: Instant, starved: bool) {
+        let mut leader = self.leader.lock();
+        let down_after = self.config.timers.down_after;
+        let leader = leader.get_or_insert_with(|| Leader::new(now, down_after));
+        if starved {
+            leader.listen_anew(now);
+        }
+    }
+
     /// One look. What fails is tried again at the next.
     async fn look(self: &Arc<Self>) {
-        for (what, outcome) in [
-            ("liveness", self.judge_nodes().await),
-            ("drains", self.finish_drains().await),
-            ("the close", self.tend_close().await),
-            ("planning", self.replan().await),
-            ("sessions", self.hourly().await),
-        ] {
-            if let Err(failure) = outcome {
-                tracing::debug!(what, %failure, "a duty of the leader was not done");
+        for duty in Duty::ALL {
+            if let Err(failure) = self.see_to(duty).await {
+                tracing::debug!(?duty, %failure, "a duty of the leader was not done");
             }
+        }
+        if let Err(failure) = self.look_at_issuer().await {
+            tracing::debug!(%failure, "the issuer's certificate stays as it is for now");
         }
         self.look_at_voters();
     }
 
-    async fn judge_nodes(&self) -> Result<(), Failure> {
-        let (now, wall) = (self.clock.now(), self.clock.wall());
-        let down_after = self.config.timers.down_after;
-        let mut verdicts =
-            self.copy.read(|state| self.health.lock().verdicts(now, wall, state, down_after));
-        // Who judges is up, even where its own beats are late.
-        verdicts.retain(|verdict| verdict.up || Some(verdict.replica.node) != self.number());
-        if verdicts.is_empty() {
-            return Ok(());
-        }
-        for verdict in &verdicts {
-            tracing::info!(node = %verdict.replica.node, up = verdict.up, "a node is judged anew");
-        }
-        self.propose_as_node(Operation::SetUp(verdicts), PATIENCE).await.map(drop)
-    }
-
-    async fn replan(&self) -> Result<(), Failure> {
-        if self.copy.read(|state| state.close().is_some()) {
-            // Nothing moves before everything is back.
-            return Ok(());
-        }
-        let now = self.clock.wall();
-        let inputs = self.copy.read(|state| PlanInputs::of(state, now));
-        if self.duties.lock().settled.as_ref() == Some(&inputs) {
-            return Ok(());
-        }
-        let planned = self.copy.read(|state| plan(state, now));
-        match planned {
-            Ok(plan) if plan.changed.is_empty() => {
-                self.duties.lock().settled = Some(inputs);
-                Ok(())
-            }
-            Ok(plan) => {
-                tracing::info!(
-                    moves = plan.moves.len(),
-                    bytes = plan.bytes,
-                    "groups are placed anew"
-                );
-                self.apply_plan(&plan).await
-            }
-            // Nobody could hold anything: until that changes, everything stays where it is.
-            Err(failure) if failure.code == ErrorCode::OutOfCapacity => {
-                self.duties.lock().settled = Some(inputs);
-                Err(failure)
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Makes a plan the target tables.
-    pub(super) async fn apply_plan(&self, plan: &Plan) -> Result<(), Failure> {
-        for update in plan.updates() {
-            self.propose_as_node(Operation::ApplyTable(update), PATIENCE).await?;
+    async fn see_to(&self, duty: Duty) -> Result<(), Failure> {
+        for step in self.due(duty)? {
+            announce(&step);
+            self.take(&step).await?;
         }
         Ok(())
     }
 
-    async fn finish_drains(&self) -> Result<(), Failure> {
-        let draining: Vec<(NodeNumber, u64)> = self.copy.read(|state| {
-            let draining =
-                state.nodes().filter(|it| matches!(it.state, NodeState::Draining { .. }));
-            draining.map(|it| (it.number, state.groups_of(it.number).len() as u64)).collect()
-        });
-        let now = self.clock.now();
-        {
-            let mut duties = self.duties.lock();
-            duties.drains.retain(|number, _| draining.iter().any(|(it, _)| it == number));
-            for (number, left) in &draining {
-                let meter = duties.drains.entry(*number);
-                meter.or_insert_with(|| DrainMeter::new(now, *left)).sample(now, *left);
-            }
-        }
-        for (node, left) in draining {
-            // It votes no more, and no config names it: only facts count.
-            let votes = self.voting().is_some_and(|voting| {
-                voting.voters().iter().any(|voter| number_of(*voter) == node)
-            });
-            if left == 0 && !votes {
-                tracing::info!(%node, "a node is drained");
-                self.propose_as_node(Operation::FinishDrain { node }, PATIENCE).await?;
-            }
+    /// Has the operations of a step applied.
+    pub(super) async fn take(&self, step: &Step) -> Result<(), Failure> {
+        for operation in step.operations() {
+            self.propose_as_node(operation, PATIENCE).await?;
         }
         Ok(())
     }
 
-    async fn hourly(&self) -> Result<(), Failure> {
+    fn due(&self, duty: Duty) -> Result<Vec<Step>, Failure> {
+        let voters = self.voting().map(|voting| voting.voters()).unwrap_or_default();
+        let voters: BTreeSet<NodeNumber> = voters.into_iter().map(number_of).collect();
+        let (now, wall, me) = (self.clock.now(), self.clock.wall(), self.replica());
+        let mut leader = self.leader.lock();
+        let Some(leader) = leader.as_mut() else { return Ok(Vec::new()) };
+        self.copy.read(|state| {
+            let health = self.health.lock();
+            let heard = |replica| health.heard(replica);
+            leader.due(duty, &View { state, now, wall, me, voters: &voters, heard: &heard })
+        })
+    }
+
+    /// Renews the certificate of the key that proves configs, when it is time.
+    async fn look_at_issuer(&self) -> Result<(), Failure> {
         let now = self.clock.now();
-        let below = {
-            let mut duties = self.duties.lock();
-            if duties.hourly.is_some_and(|last| now.since(last) < HOUR) {
-                return Ok(());
-            }
-            duties.hourly = Some(now);
-            duties.marks.push_back((now, self.copy.read(CatalogState::next_session)));
-            let mut below = None;
-            while let Some((at, mark)) = duties.marks.front().copied()
-                && now.since(at) >= SESSION_LIFE
-            {
-                below = Some(mark);
-                duties.marks.pop_front();
-            }
-            below
-        };
-        self.renew_issuer().await?;
-        match below {
-            Some(below) => {
-                self.propose_as_node(Operation::ExpireSessions { below }, PATIENCE).await.map(drop)
-            }
-            None => Ok(()),
+        let looked = self.duties.lock().issuer_looked.replace(now);
+        if looked.is_some_and(|last| now.since(last) < HOUR) {
+            self.duties.lock().issuer_looked = looked;
+            return Ok(());
         }
+        self.renew_issuer().await
     }
 
     fn look_at_voters(self: &Arc<Self>) {
         let Some(voting) = self.voting() else { return };
-        if self.is_coming_back() {
-            return;
-        }
         let (wall, now) = (self.clock.wall(), self.clock.now());
+        {
+            let leader = self.leader.lock();
+            let Some(leader) = leader.as_ref() else { return };
+            if self.copy.read(|state| leader.is_coming_back(state, now)) {
+                return;
+            }
+        }
         let (wanted, recorded) =
             self.copy.read(|state| (state.wanted_voters(wall), state.voters().to_vec()));
         let present: BTreeSet<NodeNumber> = voting.voters().into_iter().map(number_of).collect();
@@ -454,21 +328,25 @@ impl Control {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_drain_tells_how_long_it_will_take_from_what_it_has_done() {
-        let second = |n: u64| Instant(n * 1_000_000_000);
-        let mut meter = DrainMeter::new(second(0), 100);
-        assert_eq!(meter.eta_ms(second(1), 100), None, "nothing is done yet");
-        meter.sample(second(1), 90);
-        assert_eq!(meter.eta_ms(second(1), 90), Some(9000));
-        for n in 2..100 {
-            meter.sample(second(n), 90);
+/// Says what a leader is about to do.
+fn announce(step: &Step) {
+    match step {
+        Step::Judge(verdicts) => {
+            for verdict in verdicts {
+                tracing::info!(node = %verdict.replica.node, up = verdict.up, "a node is judged anew");
+            }
         }
-        assert_eq!(meter.eta_ms(second(100), 90), None, "it stands still");
-        assert_eq!(meter.total, 100);
+        Step::EndDrain(node) => tracing::info!(%node, "a node is drained"),
+        Step::Close(CloseStep::Finish(_)) => {
+            tracing::info!("everything is on disk: the cluster stops");
+        }
+        Step::Close(CloseStep::Abort(group)) => {
+            tracing::error!(%group, "a group has lost its last copy while the cluster was to stop: it goes on");
+        }
+        Step::Place(plan) => {
+            let (moves, bytes) = (plan.moves.len(), plan.bytes);
+            tracing::info!(moves, bytes, "groups are placed anew");
+        }
+        Step::Close(CloseStep::Nothing | CloseStep::Settle(..)) | Step::ExpireSessions(_) => {}
     }
 }

@@ -1,11 +1,9 @@
-//! Who is heard from, as the catalog's leader judges it.
+//! Who is heard from, for the catalog's leader to judge by.
 //!
 //! Feeds planning and `holo status`, never safety: replicas judge each other by beats of their own.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
-use holo_core::catalog::{CatalogState, Liveness};
 use holo_core::replication::{Incarnation, NodeNumber, ReplicaId};
 use holo_core::wire::{Heartbeat, NodeLoad};
 use holo_core::{ErrorCode, Failure, Instant, UnixMillis, limits};
@@ -17,8 +15,6 @@ const NONCES_KEPT: usize = 128;
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     beats: BTreeMap<NodeNumber, Beats>,
-    /// Since when this node leads: silence before that was not heard by it.
-    leads_since: Option<Instant>,
 }
 
 /// The beats of one node.
@@ -36,16 +32,9 @@ pub(crate) struct Beats {
 }
 
 impl Health {
-    /// Whether this node leads, from `now` on.
-    pub(crate) fn set_leading(&mut self, now: Instant, leads: bool) {
-        match (leads, self.leads_since) {
-            (true, None) => self.leads_since = Some(now),
-            (false, Some(_)) => {
-                self.leads_since = None;
-                self.beats.clear();
-            }
-            _ => {}
-        }
+    /// Forgets all of it: others are told from now on.
+    pub(crate) fn forget(&mut self) {
+        self.beats.clear();
     }
 
     /// Takes a heartbeat of a node whose channel has proven who it is.
@@ -86,28 +75,9 @@ impl Health {
         Ok(())
     }
 
-    /// Whose `up` in the catalog is not what we hear; nothing before this node has led for `down_after`.
-    pub(crate) fn verdicts(
-        &self,
-        now: Instant,
-        wall: UnixMillis,
-        state: &CatalogState,
-        down_after: Duration,
-    ) -> Vec<Liveness> {
-        let Some(since) = self.leads_since else { return Vec::new() };
-        let settled = now.since(since) >= down_after;
-        let judged = state.nodes().filter(|node| node.state.is_living() && node.incarnation.0 > 0);
-        let verdicts = judged.filter_map(|node| {
-            let beats = self.beats.get(&node.number);
-            let lives = beats.filter(|beats| beats.incarnation == node.incarnation);
-            let up = lives.is_some_and(|beats| now.since(beats.heard) < down_after);
-            // Its registration counts as a beat. The catalog's own time stands still while nobody commands anything.
-            let fresh = wall.0.saturating_sub(node.up_changed.0)
-                < u64::try_from(down_after.as_millis()).unwrap_or(u64::MAX);
-            let wrong = node.up != up && (up || (settled && !(node.up && fresh)));
-            wrong.then_some(Liveness { replica: node.replica(), up })
-        });
-        verdicts.collect()
+    /// When a life of a node was heard last.
+    pub(crate) fn heard(&self, replica: ReplicaId) -> Option<Instant> {
+        self.beats_of(replica).map(|beats| beats.heard)
     }
 
     /// What a node said last.
@@ -117,8 +87,11 @@ impl Health {
 
     /// What a node said last in this life.
     pub(crate) fn load(&self, replica: ReplicaId) -> Option<NodeLoad> {
-        let beats = self.beats.get(&replica.node)?;
-        (beats.incarnation == replica.incarnation).then_some(beats.load)
+        self.beats_of(replica).map(|beats| beats.load)
+    }
+
+    fn beats_of(&self, replica: ReplicaId) -> Option<&Beats> {
+        self.beats.get(&replica.node).filter(|beats| beats.incarnation == replica.incarnation)
     }
 }
 

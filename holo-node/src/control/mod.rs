@@ -39,7 +39,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use holo_catalog::ControlLog;
-use holo_core::catalog::BootId;
+use holo_core::catalog::{BootId, Leader};
 use holo_core::placement::ClusterView;
 use holo_core::replication::{ConfigVerifier, GroupId, NodeNumber, Proposal, ReplicaId};
 use holo_core::wire::{NodeLoad, RaftEnvelope};
@@ -122,6 +122,8 @@ pub(crate) struct Control {
     /// When a voter last answered a heartbeat.
     answered: Mutex<Option<Instant>>,
     duties: Mutex<Duties>,
+    /// There while this node leads. Locked before the copy is read, as `duties` are.
+    leader: Mutex<Option<Leader>>,
     sessions: Sessions,
     load: OnceLock<LoadSource>,
     /// Groups that this node has on disk and cannot read.
@@ -184,6 +186,7 @@ impl Control {
             health: Mutex::default(),
             answered: Mutex::default(),
             duties: Mutex::default(),
+            leader: Mutex::default(),
             sessions: Sessions::default(),
             load: OnceLock::new(),
             unreadable: AtomicU64::new(0),

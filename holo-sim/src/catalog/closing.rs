@@ -1,7 +1,5 @@
 //! The catalog's part when the whole cluster stops and starts again: the operator's word, and the leader's duty.
 
-use std::time::Duration;
-
 use holo_core::catalog::{Answer, Authority, Close, CloseStep, GroupHold, NodeRecord, Operation};
 use holo_core::replication::{GroupId, ReplicaId};
 
@@ -29,25 +27,15 @@ impl Catalog {
         answer == Answer::Done
     }
 
-    /// The leader's part in a close. It is led by some node that runs; the vote of the first one stands for all.
-    pub(super) fn tend_close(&mut self, env: &mut Env) {
-        let Some(close) = self.state.close() else { return };
-        let since = match close.finished {
-            true => *self.reopening_since.get_or_insert(env.now),
-            false => {
-                self.reopening_since = None;
-                env.now
-            }
-        };
-        let waited = Duration::from_nanos(env.now - since);
+    /// The first node that runs, as far as the catalog knows.
+    pub(super) fn first_running(&self) -> Option<ReplicaId> {
         let living = self.state.nodes().filter(|it| it.up && it.incarnation.0 > 0);
-        let leader = living.map(NodeRecord::replica).find(|it| !self.state.is_closed_for(*it));
-        let operation = match self.state.close_step(leader, waited) {
-            CloseStep::Nothing => return,
-            CloseStep::Finish(close) => Operation::FinishClose(close),
-            CloseStep::Abort(_) => Operation::AbortClose,
-            CloseStep::Settle(close, groups) => Operation::Settle { close, groups },
-        };
+        living.map(NodeRecord::replica).find(|it| !self.state.is_closed_for(*it))
+    }
+
+    /// The leader's part in a close.
+    pub(super) fn take_close_step(&mut self, env: &mut Env, step: &CloseStep) {
+        let Some(operation) = step.operation() else { return };
         let finishes = matches!(operation, Operation::FinishClose(_));
         if finishes && let Some(close) = self.state.close() {
             for (group, hold) in &close.holds {

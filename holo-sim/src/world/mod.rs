@@ -259,9 +259,7 @@ impl World {
                 None
             }
             Event::CatalogTimer => {
-                if env.now >= self.catalog.gap_until {
-                    self.catalog.look(env);
-                }
+                self.catalog.look(env);
                 env.queue.push(env.now + catalog::LOOK_EVERY, Event::CatalogTimer);
                 None
             }
@@ -369,7 +367,7 @@ impl World {
         self.env.healed = true;
         self.env.network.calm();
         self.leave_one_deaf();
-        self.catalog.gap_until = 0;
+        self.catalog.end_gap();
         for node in 0..self.joined {
             self.nodes[node].paused_until = 0;
             self.nodes[node].full_until = 0;

@@ -5,6 +5,7 @@ mod arrays;
 mod changes;
 mod closing;
 mod drain;
+mod leader;
 mod loss;
 mod nodes;
 mod planner;

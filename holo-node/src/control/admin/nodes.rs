@@ -134,9 +134,9 @@ impl Control {
                 report.refusals = holds_up.map(Into::into).collect();
             }
         }
-        let duties = self.duties.lock();
-        if let Some(meter) = duties.drains.get(&node.number) {
-            report.groups_total = meter.total.max(left);
+        let leader = self.leader.lock();
+        if let Some(meter) = leader.as_ref().and_then(|it| it.drain_meter(node.number)) {
+            report.groups_total = meter.total().max(left);
             report.eta_ms = meter.eta_ms(self.clock.now(), left).unwrap_or(0);
         }
         report
