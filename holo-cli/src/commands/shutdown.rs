@@ -124,10 +124,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let names = cost.nodes.join(", ");
     confirm(context, args.yes, &format!("Stop {names} at once? {}", cost.in_words()))?;
     context.output.note(&format!("stopping {names}: {}", cost.in_words()));
-    stop_all(&cluster, &nodes).await?;
-    let unseen = ended::until_ended(&nodes, Left::Writing, context).await?;
-    done(cost.nodes, unseen, context);
-    Ok(())
+    let (told, refused) = stop_all(&cluster, &nodes).await;
+    let unseen = ended::until_ended(&told, Left::Writing, context).await?;
+    let names = told.iter().map(|node| node.member.name.clone()).collect();
+    done(names, unseen, context);
+    refused.map_or(Ok(()), Err)
 }
 
 /// Drains the node first.
@@ -238,15 +239,19 @@ async fn missed_by_all(cluster: &Cluster, silent: &[NodeId]) -> Vec<NodeId> {
     }
 }
 
-/// Stops the nodes; one that refuses does not keep the others.
-async fn stop_all(cluster: &Cluster, nodes: &[&MemberView]) -> Result<(), Failure> {
-    let mut failed = None;
+/// Stops the nodes; one that refuses does not keep the others. Gives those that were told, and the first refusal.
+async fn stop_all<'a>(
+    cluster: &Cluster,
+    nodes: &[&'a MemberView],
+) -> (Vec<&'a MemberView>, Option<Failure>) {
+    let (mut told, mut refused) = (Vec::new(), None);
     for node in nodes {
-        if let Err(failure) = stop(cluster, node).await {
-            failed.get_or_insert(failure);
+        match stop(cluster, node).await {
+            Ok(()) => told.push(*node),
+            Err(failure) => refused = refused.or(Some(failure)),
         }
     }
-    failed.map_or(Ok(()), Err)
+    (told, refused)
 }
 
 async fn stop(cluster: &Cluster, node: &MemberView) -> Result<(), Failure> {

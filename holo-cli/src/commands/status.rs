@@ -26,8 +26,8 @@ Examples:
   holo status --ring
   holo status -o json
 
-Ends with exit code 8 when the catalog has no quorum, 10 when the last copy of some data is lost, and 9 when a node does
-not answer; what is known is shown all the same. --watch ends with Ctrl-C.")]
+Ends with exit code 8 when the catalog has no quorum, 10 when the last copy of some data is lost, 9 when a node does not
+answer, and 8 when all do and some data is not served yet; what is known is shown all the same. --watch ends with Ctrl-C.")]
 pub(crate) struct Args {
     /// Draw the ring, too
     #[arg(long)]

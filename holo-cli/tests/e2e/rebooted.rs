@@ -64,6 +64,12 @@ async fn what_only_one_node_has_is_there_again_when_that_node_is() {
     write_alone(&cluster).await;
     for (turn, node) in (1..).zip([0, 2, 1]) {
         lab.terminate(node);
+        let away =
+            format!("only {} has copies that count, and it does not answer", Lab::name(node));
+        until_report(&lab.client().await, "who is missed is named", |report| {
+            report.notes.iter().any(|note| note.contains(&away))
+        })
+        .await;
         lab.restart(node);
         let cluster = lab.client().await;
         until_report(&cluster, "all of it is served", is_served).await;

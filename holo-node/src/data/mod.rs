@@ -25,7 +25,7 @@ mod outbox;
 mod payloads;
 mod snapshots;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -34,8 +34,8 @@ use bytes::Bytes;
 use holo_core::catalog::{CloseId, Intake};
 use holo_core::group::{Op, Seq, Ticket};
 use holo_core::replication::{
-    ConfigVerifier, GroupId, GroupSummary, Host, Input, Message, Output, PayloadId, ReplicaId,
-    RequestKey, Role, SessionId, SnapshotId, Timers,
+    Class, ConfigVerifier, GroupId, GroupSummary, Host, Input, Message, Output, PayloadId,
+    ReplicaId, RequestKey, Role, SessionId, SnapshotId, Timers,
 };
 use holo_core::{ErrorCode, Failure, Instant, PublicKey, ShardIndex, action};
 use holo_mem::Staged;
@@ -192,13 +192,17 @@ impl DataPlane {
 
     /// Takes over what changed in the catalog.
     pub(crate) fn take_news(self: &Arc<Self>, news: News) {
-        for array in news.arrays {
+        // An array whose groups have news waits for these: nobody writes to it under an older config.
+        let classes: BTreeSet<Class> =
+            news.configs.iter().map(|claim| claim.config.group.class).collect();
+        let (with_configs, alone): (Vec<_>, Vec<_>) =
+            news.arrays.into_iter().partition(|array| classes.contains(&array.class()));
+        for array in alone {
             self.arrays.add(array);
         }
         for id in news.removed {
             self.arrays.remove(id);
         }
-        self.arrays.hear_below(news.next_array);
         if let Some(policy) = news.policy {
             self.arrays.set_policy(policy);
         }
@@ -222,6 +226,11 @@ impl DataPlane {
             if let Some(intake) = news.intake {
                 machine.intake = intake;
             }
+            // Before them as well: a role is over the arrays that there are.
+            for array in with_configs {
+                self.arrays.add(array);
+            }
+            self.arrays.hear_below(news.next_array);
             for input in inputs {
                 if let Err(failure) = machine.host.handle_input(now, input) {
                     tracing::warn!(code = %failure.code, message = %failure.message, "news from the catalog refused");

@@ -150,8 +150,9 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// That of the catalog; [`ErrorCode::DataLost`] when the last copy of something has died, or
-    /// [`ErrorCode::Unreachable`] when a node does not answer.
+    /// That of the catalog; [`ErrorCode::DataLost`] when the last copy of something has died,
+    /// [`ErrorCode::Unreachable`] when a node does not answer, or [`ErrorCode::NotReady`] when all do and some data is
+    /// not served yet.
     pub(crate) fn verdict(&self) -> Result<(), Failure> {
         if let Err(failure) = &self.catalog {
             return Err(no_quorum(failure));
@@ -180,11 +181,19 @@ impl Snapshot {
             return Err(members::lost(lost, unanswered.as_deref()));
         }
         if silent.is_empty() {
-            return Ok(());
+            let unserved = self.catalog.as_ref().map_or(0, |said| said.groups_silent);
+            return if unserved == 0 { Ok(()) } else { Err(not_served(unserved)) };
         }
         Err(Failure::new(ErrorCode::Unreachable, unanswered)
             .help("start them again with `holo agent --dir DIR`, which brings back what they had written down; `holo node evict NODE` is only for one that never comes back"))
     }
+}
+
+fn not_served(groups: u64) -> Failure {
+    let groups = quantity::counted(groups, "group");
+    let message = format!("all nodes answer, and no copy of {groups} is served yet");
+    Failure::new(ErrorCode::NotReady, message)
+        .help("what nodes had written down is read back by itself: `holo status --watch` shows how far that is")
 }
 
 /// Why the catalog did not answer, as one code: a member that answers for it says more than a silent one.

@@ -149,6 +149,7 @@ impl Control {
             }
         }
         close_notes(state, health, &mut notes);
+        silence_notes(state, &mut notes);
         let now = self.clock.wall();
         let ends = self.prover().and_then(|prover| {
             state.issuers().find(|it| it.issuer == prover.issuer()).map(|it| it.not_after)
@@ -197,10 +198,54 @@ fn close_notes(state: &CatalogState, health: &Health, notes: &mut Vec<String>) {
     }
 }
 
-/// Counts the groups of classes that some array has: those of removed arrays stay, and hold nothing.
-fn count_groups(state: &CatalogState, report: &mut ClusterReport) {
+/// Who has what nobody serves: in files of an earlier life, which it reads back, or away from here.
+fn silence_notes(state: &CatalogState, notes: &mut Vec<String>) {
+    let (mut read_back, mut away) = (0u64, 0u64);
+    let (mut readers, mut silent) = (BTreeSet::new(), BTreeSet::new());
+    for config in used_groups(state).filter(|it| !it.lost && in_sync_up(state, it) == 0) {
+        let holders = config.in_sync.iter().filter_map(|member| state.node(member.node));
+        let (up, down): (Vec<&NodeRecord>, Vec<&NodeRecord>) = holders.partition(|node| node.up);
+        // Where one reads, its word settles it, whoever else is away.
+        if up.is_empty() {
+            away += 1;
+            silent.extend(down.iter().map(|node| node.name.as_str()));
+        } else {
+            read_back += 1;
+            readers.extend(up.iter().map(|node| node.name.as_str()));
+        }
+    }
+    if read_back > 0 {
+        notes.push(format!(
+            "{} not served yet: {} what an earlier life had written down",
+            Count(read_back).of("group"),
+            in_turn(&readers, "reads back", "read back"),
+        ));
+    }
+    if away > 0 {
+        notes.push(format!(
+            "{} not served: only {} copies that count, and {} not answer",
+            Count(away).of("group"),
+            in_turn(&silent, "has", "have"),
+            if silent.len() == 1 { "it does" } else { "they do" },
+        ));
+    }
+}
+
+/// Names, with the verb that goes with so many.
+fn in_turn(names: &BTreeSet<&str>, one: &str, several: &str) -> String {
+    let listed: Vec<&str> = names.iter().copied().collect();
+    let verb = if names.len() == 1 { one } else { several };
+    format!("{} {verb}", listed.join(", "))
+}
+
+/// Groups of classes that some array has: those of removed arrays stay, and hold nothing.
+fn used_groups(state: &CatalogState) -> impl Iterator<Item = &GroupConfig> {
     let used: BTreeSet<Class> = state.arrays().map(ArrayDescriptor::class).collect();
-    for config in state.groups().filter(|config| used.contains(&config.group.class)) {
+    state.groups().filter(move |config| used.contains(&config.group.class))
+}
+
+fn count_groups(state: &CatalogState, report: &mut ClusterReport) {
+    for config in used_groups(state) {
         report.groups += 1;
         report.repairs += config.learners.len() as u64;
         if config.lost {
