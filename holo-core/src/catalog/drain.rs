@@ -87,8 +87,13 @@ impl CatalogState {
             let each = *group_bytes
                 .entry(class)
                 .or_insert_with(|| self.bytes_of(class).div_ceil(1 << self.partition_bits));
+            let is_named = |to| self.groups.get(&it.group).is_some_and(|config| config.names(to));
             for to in &it.add {
                 bytes = bytes.saturating_add(each);
+                if is_named(*to) {
+                    // It has made room for it.
+                    continue;
+                }
                 let sum = arriving.entry(*to).or_insert(0);
                 *sum = sum.saturating_add(each);
             }

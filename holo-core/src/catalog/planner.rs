@@ -55,7 +55,7 @@ impl Plan {
 pub struct Move {
     /// The group.
     pub group: GroupId,
-    /// Nodes that get a copy.
+    /// Nodes that get a copy, or are about to.
     pub add: Vec<NodeNumber>,
     /// Nodes that give theirs up.
     pub drop: Vec<NodeNumber>,
@@ -335,8 +335,9 @@ fn moves(state: &CatalogState, tables: &BTreeMap<u8, TargetTable>) -> Vec<Move> 
         let group = config.group;
         let Some(table) = tables.get(&group.class.replicas) else { continue };
         let targets = table.holders(group.partition);
-        let add: Vec<NodeNumber> =
-            targets.iter().copied().filter(|number| !config.names(*number)).collect();
+        // A learner has its copy when it is in sync, and not before.
+        let lacks = |number: &NodeNumber| in_sync_of(config, *number).is_none();
+        let add: Vec<NodeNumber> = targets.iter().copied().filter(lacks).collect();
         let drop: Vec<NodeNumber> =
             config.members().map(|it| it.node).filter(|number| !targets.contains(number)).collect();
         let primary = targets.first().copied().filter(|number| *number != config.primary.node);

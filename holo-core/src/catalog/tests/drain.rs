@@ -102,6 +102,34 @@ fn a_drain_plan_says_what_moves_and_what_does_not_fit() {
     assert_eq!((plan.refusals.len(), plan.warnings.len()), (0, 1));
 }
 
+/// Bytes were counted as copied as soon as their new holders were named.
+#[test]
+fn what_is_being_copied_is_still_to_be_copied_and_takes_no_room_twice() {
+    let mut lab = Lab::new(3);
+    lab.array("a", 2, 1);
+    lab.drain(3);
+    lab.replan(&[]);
+    let plan = |lab: &Lab, free: Option<&BTreeMap<NodeNumber, u64>>| {
+        lab.state.drain_plan(number(3), UnixMillis(lab.now), free).unwrap()
+    };
+    let before = plan(&lab, None).bytes;
+    let groups: Vec<GroupId> = lab.state.groups_of(number(3)).iter().copied().collect();
+    for group in &groups {
+        let primary = lab.state.group(*group).unwrap().primary;
+        let change = lab.state.next_change(*group).unwrap();
+        assert!(matches!(change, ConfigChange::AddLearner(_)), "{change:?}");
+        lab.propose(primary, *group, change);
+    }
+    assert_eq!(plan(&lab, None).bytes, before);
+    let full = BTreeMap::from([(number(1), 0), (number(2), 0)]);
+    assert_eq!(plan(&lab, Some(&full)).refusals, [], "who copies it has made room for it");
+    let config = lab.state.group(groups[0]).unwrap().clone();
+    lab.propose(config.primary, groups[0], ConfigChange::AddInSync(config.learners[0]));
+    assert_eq!(plan(&lab, None).bytes, before - before / groups.len() as u64);
+    lab.settle();
+    assert_eq!(plan(&lab, None).bytes, 0);
+}
+
 #[test]
 fn a_new_deadline_does_not_start_the_drain_again() {
     let mut lab = Lab::new(2);
