@@ -27,7 +27,6 @@ use crate::home::Home;
 use crate::links::pause_for;
 use crate::process;
 use crate::service::NodeService;
-use crate::workers::blocking;
 
 /// How long a certificate of a connection is good for.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -62,7 +61,7 @@ impl Node {
     /// # Errors
     ///
     /// [`ErrorCode::ConfigInvalid`] when the directory is no node's, [`ErrorCode::Conflict`] when another process runs
-    /// it, [`ErrorCode::FileFailed`], [`ErrorCode::Corrupt`], and those of binding the port.
+    /// it, [`ErrorCode::FileFailed`], which it is as well when files are missing that the last process left, [`ErrorCode::Corrupt`], and those of binding the port.
     pub async fn start(config: Config) -> Result<Self, Failure> {
         let clock = Clock::start();
         let file = config.home.join("node.identity");
@@ -72,6 +71,9 @@ impl Node {
             return Err(Failure::new(ErrorCode::ConfigInvalid, message));
         }
         await_predecessor(&config, &clock).await;
+        if !config.temporary {
+            hold::check_kept(&Home::at(&config.home))?;
+        }
         let me = NodeId(identity.key());
         let name = config.name.clone();
         let mut options = EndpointOptions::new(config.listen, identity);
@@ -188,20 +190,16 @@ impl Node {
             return Ok(());
         }
         tracing::info!(groups = all, "writes down what it held for when it starts again");
-        let wanted = Arc::new(());
-        let still_wanted = Arc::downgrade(&wanted);
-        let goes_on = move || still_wanted.strong_count() > 0;
-        let written = blocking(move || kept.write(me.incarnation, groups, goes_on)).await;
-        drop(wanted);
-        let why = "not all that this node held is written down, and what nobody else has of the rest is lost";
-        let (count, bytes) = written.map_err(|failure| failure.context(why))?;
+        let (count, bytes) = hold::leave(kept, me.incarnation, groups).await?;
         tracing::info!(groups = count, of = all, bytes, "kept for its next start");
         match missing.first() {
             None => Ok(()),
             Some(group) => {
                 tracing::error!(groups = ?missing, "operations of these groups found no memory here before the end");
-                let message =
-                    format!("{why}: no memory for {group} and {} more", missing.len() - 1);
+                let message = format!(
+                    "not all that this node held is written down: no memory for {group} and {} more",
+                    missing.len() - 1
+                );
                 Err(Failure::new(ErrorCode::OutOfCapacity, message))
             }
         }

@@ -137,6 +137,26 @@ impl Lab {
         assert!(status.success(), "node {node} ended with {status}");
     }
 
+    /// Waits until a node has said something in its log.
+    pub(crate) async fn until_said(&self, node: usize, what: &str) {
+        let start = now();
+        loop {
+            let said = std::fs::read_to_string(self.log(node)).unwrap();
+            if said.contains(what) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "node {node} never said {what:?}");
+            pause(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// What a node says that does not start, or ends before it is a member.
+    pub(crate) fn refuses_to_start(&self, node: usize) -> Output {
+        let mut command = holo();
+        command.args(["agent", "--dir"]).arg(&self.nodes[node].home);
+        command.env("HOLO_ADVERTISE", self.front(node).to_string()).output().unwrap()
+    }
+
     /// Kills a node without warning and waits for its end.
     pub(crate) fn kill(&mut self, node: usize) {
         let mut child = self.nodes[node].child.take().unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use holo_core::catalog::{CloseId, Intake};
 use holo_core::group::Seq;
-use holo_core::replication::{GroupId, Incarnation, Input, Remains, Role};
+use holo_core::replication::{GroupId, GroupSummary, Incarnation, Input, Remains, Role};
 use holo_core::{ArrayId, Epoch, ErrorCode, Failure, PAGE_BYTES, ShardIndex, TileSink};
 use holo_mem::{MemError, Shard, Staged};
 
@@ -22,6 +22,8 @@ pub(crate) struct LeftBehind {
     pub(crate) frozen: Frozen,
     /// It was one of the group's replicas; otherwise it had put back what an earlier life left.
     pub(crate) was_member: bool,
+    /// No other node is in sync, as far as this one knows.
+    pub(crate) is_alone: bool,
 }
 
 /// Where the pages of a group that was put back come from.
@@ -170,6 +172,9 @@ impl DataPlane {
         machine.host.come_to_rest(now);
         // Nobody is there to be sent anything.
         machine.drain(&self.arrays, self.control.as_ref(), now, &mut Effects::default());
+        let summaries = machine.host.summary();
+        let here = |it: &&GroupSummary| it.in_sync.iter().all(|member| member.node == self.me.node);
+        let alone: BTreeSet<GroupId> = summaries.iter().filter(here).map(|it| it.group).collect();
         let left = machine.host.remains().into_iter().filter_map(|remains| {
             let group = remains.group;
             // Of arrays that were made since it was put back.
@@ -178,12 +183,11 @@ impl DataPlane {
             let is_whole = shards.len() == self.arrays.shard_count(group);
             let was_member = self.arrays.gates.of(group).is_member();
             let frozen = is_whole.then(|| Frozen::of(&shards))?;
-            Some(LeftBehind { remains, frozen, was_member })
+            Some(LeftBehind { remains, frozen, was_member, is_alone: alone.contains(&group) })
         });
         let left: Vec<LeftBehind> = left.collect();
         let here: BTreeSet<GroupId> = left.iter().map(|left| left.remains.group).collect();
-        let in_sync = machine.host.summary().into_iter();
-        let in_sync = in_sync.filter(|it| !it.lost && it.in_sync.contains(&self.me));
+        let in_sync = summaries.into_iter().filter(|it| !it.lost && it.in_sync.contains(&self.me));
         let missing = in_sync.map(|it| it.group).filter(|group| !here.contains(group));
         (left, missing.collect())
     }

@@ -15,14 +15,14 @@ use holo_core::catalog::CloseId;
 use holo_core::group::Seq;
 use holo_core::replication::{Class, GroupId, Incarnation, NodeNumber, Remains};
 use holo_core::wire::{Decode, RemainsBody};
-use holo_core::{ClusterId, Epoch, ErrorCode, Failure, PartitionId};
+use holo_core::{ClusterId, Count, Epoch, ErrorCode, Failure, PartitionId};
 use parking_lot::Mutex;
 use prost::Message;
 
 use super::file::{self, Page, Subject};
 use super::write_group;
 use crate::data::LeftBehind;
-use crate::home::{Home, make_directory};
+use crate::home::{Home, KEPT_LIST, make_directory};
 
 /// The folder of these files in a node's directory.
 const FOLDER: &str = "kept";
@@ -36,6 +36,48 @@ pub(crate) struct Kept {
     node: NodeNumber,
     /// Which lives have left a file of a group.
     lives: Arc<Mutex<BTreeMap<GroupId, BTreeSet<Incarnation>>>>,
+}
+
+/// What became of what a life leaves.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// Groups that are on disk.
+    pub(crate) groups: usize,
+    /// Bytes of their pages.
+    pub(crate) bytes: u64,
+    /// Groups that are not, and why.
+    pub(crate) failed: Vec<(LeftBehind, Failure)>,
+}
+
+/// Finds every file that the last stop of this node has left, as far as no process has deleted any since: one that is
+/// missing, on a disk that is not mounted perhaps, is not the same as one that was never written.
+///
+/// # Errors
+///
+/// [`ErrorCode::FileFailed`] when one is not there, [`ErrorCode::Corrupt`] when the list is damaged.
+pub(crate) fn check_kept(home: &Home) -> Result<(), Failure> {
+    let Some(names) = home.kept_list()? else { return Ok(()) };
+    let folder = home.file(FOLDER);
+    let mut missing = Vec::new();
+    for name in &names {
+        let place = folder.join(name);
+        match fs::metadata(&place) {
+            Ok(_) => {}
+            Err(source) if source.kind() == ErrorKind::NotFound => missing.push(name.as_str()),
+            Err(source) => return Err(file::failed(&place, &source)),
+        }
+    }
+    let Some(first) = missing.first() else { return Ok(()) };
+    let message = format!(
+        "{}: {} of {} that this node wrote when it was stopped are not there, {first} among them",
+        folder.display(),
+        missing.len(),
+        Count(names.len() as u64).of("file"),
+    );
+    Err(Failure::new(ErrorCode::FileFailed, message).help(format!(
+        "is a disk not mounted? bring them back, or delete {} to go on without them: what nobody else has of their groups is lost then",
+        home.file(KEPT_LIST).display()
+    )))
 }
 
 /// Whether there are files of earlier lives in a node's directory.
@@ -59,46 +101,65 @@ impl Kept {
         Ok(Self { home, folder, cluster, node, lives })
     }
 
-    /// Writes down what `life` leaves, one group after the other as long as `goes_on`, which is asked at every page; gives
-    /// how many groups and bytes are on disk.
+    /// Writes down what `life` leaves, one group after the other as long as `goes_on`, which is asked at every page.
     ///
     /// # Errors
     ///
-    /// That of the first group that could not be written; the others are.
+    /// [`ErrorCode::FileFailed`] when it is not known whether anything is on disk.
     pub(crate) fn write(
         &self,
         life: Incarnation,
         groups: Vec<LeftBehind>,
         goes_on: impl Fn() -> bool,
-    ) -> Result<(usize, u64), Failure> {
-        make_directory(&self.folder)?;
-        let key = self.home.catalog_key()?;
-        let (mut count, mut bytes, mut failed) = (0, 0, None);
-        for LeftBehind { remains, frozen, was_member } in groups {
-            let group = remains.group;
-            let state = RemainsBody::from(&remains).encode_to_vec();
+    ) -> Result<Written, Failure> {
+        let mut written = Written::default();
+        let prepared = make_directory(&self.folder)
+            .and_then(|()| self.home.catalog_key())
+            .and_then(|key| self.home.forget_kept_list().map(|()| key));
+        let key = match prepared {
+            Ok(key) => key,
+            Err(failure) => {
+                written.failed = groups.into_iter().map(|left| (left, failure.clone())).collect();
+                return Ok(written);
+            }
+        };
+        for left in groups {
+            let group = left.remains.group;
+            let state = RemainsBody::from(&left.remains).encode_to_vec();
             let subject = self.subject(group, life);
-            match write_group(&self.folder, &key, &subject, &frozen, Some(&state), &goes_on) {
-                Ok(written) => {
-                    bytes += written;
-                    count += 1;
+            match write_group(&self.folder, &key, &subject, &left.frozen, Some(&state), &goes_on) {
+                Ok(bytes) => {
+                    written.bytes += bytes;
+                    written.groups += 1;
                 }
                 Err(failure) if failure.code == ErrorCode::Cancelled => break,
                 Err(failure) => {
                     // There may be room for the next one.
-                    tracing::error!(%group, code = %failure.code, message = %failure.message, "a group is not written down");
-                    failed.get_or_insert(failure);
+                    written.failed.push((left, failure));
                     continue;
                 }
             }
             // Where this life was no member, the group may still go on from what an earlier one left.
-            if was_member && let Err(failure) = self.forget(group) {
+            if left.was_member
+                && let Err(failure) = self.forget(group)
+            {
                 tracing::warn!(%group, code = %failure.code, message = %failure.message, "pages of an earlier life are not deleted");
             }
             self.lives.lock().entry(group).or_default().insert(life);
         }
-        let synced = file::sync_folder(&self.folder);
-        failed.map_or(synced, Err).map(|()| (count, bytes))
+        file::sync_folder(&self.folder)?;
+        if let Err(failure) = self.home.set_kept_list(&self.names()) {
+            tracing::warn!(code = %failure.code, message = %failure.message, "nothing will tell the next start which files it should find");
+        }
+        Ok(written)
+    }
+
+    /// The names of all files.
+    fn names(&self) -> Vec<String> {
+        let lives = self.lives.lock();
+        let files =
+            lives.iter().flat_map(|(group, lives)| lives.iter().map(|life| (*group, *life)));
+        files.map(|(group, life)| self.subject(group, life).file_name()).collect()
     }
 
     /// Whether any life has left a group.
@@ -152,6 +213,7 @@ impl Kept {
     ///
     /// [`ErrorCode::FileFailed`].
     pub(crate) fn forget(&self, group: GroupId) -> Result<(), Failure> {
+        self.home.forget_kept_list()?;
         let lives = self.lives.lock().remove(&group).unwrap_or_default();
         let mut failed = None;
         for life in lives {
@@ -171,6 +233,7 @@ impl Kept {
     ///
     /// [`ErrorCode::FileFailed`].
     pub(crate) fn forget_all(&self) -> Result<(), Failure> {
+        self.home.forget_kept_list()?;
         self.lives.lock().clear();
         file::remove_folder(&self.folder)
     }

@@ -3,13 +3,15 @@
 //! - `file`: one group in one file, encrypted, every page with its BLAKE3
 //! - `keeper`: writes them when the whole cluster closes, offers them back when it starts again, deletes them when it is
 //!   open; they are the data then
-//! - `kept`: writes them when this node stops by itself, one file for each group and life
+//! - `kept`: what this node writes when it stops by itself, one file for each group and life; `leave`: sees to it that it
+//!   is written
 //! - `resume`: offers them when it starts again; they are the data where the life that left them is in sync still, and
 //!   elsewhere a learner begins with them, so that only what differs is copied
 
 mod file;
 mod keeper;
 mod kept;
+mod leave;
 mod resume;
 
 use std::path::Path;
@@ -17,7 +19,8 @@ use std::path::Path;
 use holo_core::{ErrorCode, Failure};
 
 pub(crate) use keeper::keep;
-pub(crate) use kept::{Kept, keeps_any};
+pub(crate) use kept::{Kept, check_kept, keeps_any};
+pub(crate) use leave::leave;
 pub(crate) use resume::resume;
 
 use self::file::{Page, Subject, Writer};

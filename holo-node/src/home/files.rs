@@ -68,6 +68,19 @@ pub(crate) fn remove(path: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Whether a file is there, or a directory with something in it.
+pub(crate) fn has_content(path: &Path) -> Result<bool, Failure> {
+    let found = fs::metadata(path).and_then(|it| match it.is_dir() {
+        true => fs::read_dir(path).map(|mut entries| entries.next().is_some()),
+        false => Ok(true),
+    });
+    match found {
+        Ok(found) => Ok(found),
+        Err(source) if source.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(failed(path, &source)),
+    }
+}
+
 /// Takes the directory for this process, for as long as the file is open.
 pub(crate) fn lock(path: &Path) -> Result<File, Failure> {
     let mut options = OpenOptions::new();

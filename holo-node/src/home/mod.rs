@@ -13,6 +13,7 @@
 //! client.identity  the first operator's key; only on the first node
 //! hold             the pages of its groups, while the whole cluster is shut down
 //! kept             the pages of its groups, from when it stopped alone until it has its share again
+//! kept.toml        the files in `kept`, as long as none of them has been deleted
 //! lock             held by the process that runs the node
 //! ```
 //!
@@ -40,6 +41,11 @@ pub(crate) use join::{Tries, ask_to_join, prepare_join};
 
 /// What to do with a node that cannot be what it was any more.
 pub(crate) const JOIN_ANEW: &str = "join anew in a new directory and with a new ticket: `holo ticket create`, then `holo join TICKET --dir DIR`";
+
+/// The list of what is in `kept`.
+pub(crate) const KEPT_LIST: &str = "kept.toml";
+/// What is encrypted with the key of the catalog.
+const ENCRYPTED: [&str; 3] = ["catalog.redb", "hold", "kept"];
 
 /// A node's directory.
 #[derive(Clone, Debug)]
@@ -172,14 +178,60 @@ impl Home {
     }
 
     /// What the catalog's file is encrypted with; made when it is first asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::FileFailed`] when there is none and something is encrypted with it: a new one would make that look
+    /// damaged.
     pub(crate) fn catalog_key(&self) -> Result<Zeroizing<[u8; 32]>, Failure> {
         let path = self.file("catalog.key");
         if let Some(key) = files::read_key(&path)? {
             return Ok(key);
         }
+        for name in ENCRYPTED {
+            let encrypted = self.file(name);
+            if files::has_content(&encrypted)? {
+                let message = format!(
+                    "{} is not there, and {} cannot be read without it",
+                    path.display(),
+                    encrypted.display()
+                );
+                return Err(Failure::new(ErrorCode::FileFailed, message).help(format!(
+                    "bring the key back, or delete {name} to go on without: what nobody else has of that is lost then"
+                )));
+            }
+        }
         let key = random_key()?;
         files::write_key(&path, &key)?;
         Ok(key)
+    }
+
+    /// The names of all files in `kept`; `None` when some may have been deleted since they were written.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::FileFailed`], [`ErrorCode::Corrupt`].
+    pub(crate) fn kept_list(&self) -> Result<Option<Vec<String>>, Failure> {
+        let path = self.file(KEPT_LIST);
+        let Some(text) = files::read(&path)? else { return Ok(None) };
+        let list: Option<KeptList> = toml::from_str(&text).ok();
+        let broken = || {
+            Failure::new(ErrorCode::Corrupt, format!("{} is damaged", path.display()))
+                .help("delete it, when all files that the node wrote are in `kept` beside it")
+        };
+        list.map(|list| Some(list.files)).ok_or_else(broken)
+    }
+
+    pub(crate) fn set_kept_list(&self, names: &[String]) -> Result<(), Failure> {
+        let text = toml::to_string(&KeptList { files: names.to_vec() })
+            .map_err(|source| Failure::new(ErrorCode::Internal, source.to_string()))?;
+        let head = "# Written by the node when it stopped. It does not start while one of these is missing in `kept`.\n";
+        files::write(&self.file(KEPT_LIST), &format!("{head}{text}"))
+    }
+
+    /// From now on files in `kept` may be deleted.
+    pub(crate) fn forget_kept_list(&self) -> Result<(), Failure> {
+        files::remove(&self.file(KEPT_LIST))
     }
 
     /// The founding that is still to be done.
@@ -198,6 +250,12 @@ impl Belonging {
     pub(crate) fn cluster(&self) -> ClusterId {
         ClusterId(*blake3::hash(&self.root.0).as_bytes())
     }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptList {
+    files: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -73,7 +73,7 @@ impl Left {
         match self {
             Self::Nothing => format!("still running: {names}; Ctrl-C ends the waiting"),
             Self::Writing => format!(
-                "still running, and may write to disk: {names}; Ctrl-C ends the waiting, not the writing"
+                "still running, and may write to disk: {names}; the log there says what keeps it, and Ctrl-C ends the waiting, not the writing"
             ),
         }
     }

@@ -18,8 +18,8 @@ async fn brought_up(spoil: impl FnOnce(&mut Vec<u8>)) -> (u64, bool) {
     let frozen = Frozen::of(&lab.planes[0].arrays.shards_of_group(GROUP));
     let (at, windows) = (LogPosition::default(), Arc::default());
     let remains = Remains { group: GROUP, at, windows };
-    let left = LeftBehind { remains, frozen, was_member: true };
-    assert_eq!(kept.write(Incarnation(1), vec![left], || true).unwrap().0, 1);
+    let left = LeftBehind { remains, frozen, was_member: true, is_alone: true };
+    assert_eq!(kept.write(Incarnation(1), vec![left], || true).unwrap().groups, 1);
     let file = std::fs::read_dir(folder.path().join("kept")).unwrap().next().unwrap().unwrap();
     let mut bytes = std::fs::read(file.path()).unwrap();
     spoil(&mut bytes);

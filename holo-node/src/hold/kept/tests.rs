@@ -1,4 +1,6 @@
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use holo_core::replication::{
     Answer, LogPosition, Outcome, SessionId, SessionWindow, SessionWindows,
@@ -10,6 +12,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::data::Frozen;
 use crate::hold::file::Writer;
+use crate::hold::leave;
+use crate::links::pause_for;
 
 const ARRAY: ArrayId = ArrayId(4);
 const SHARD: ShardIndex = ShardIndex(6);
@@ -47,7 +51,13 @@ impl Life {
     }
 
     fn write(&self, life: u32, groups: Vec<LeftBehind>) -> (usize, u64) {
-        self.kept.write(Incarnation(life), groups, || true).unwrap()
+        let written = self.kept.write(Incarnation(life), groups, || true).unwrap();
+        assert!(written.failed.is_empty(), "{:?}", written.failed);
+        (written.groups, written.bytes)
+    }
+
+    fn home(&self) -> Home {
+        Home::at(self.folder.path())
     }
 
     /// As the next life finds it.
@@ -66,7 +76,8 @@ impl Life {
 
 /// A group as a life leaves it that was a member, its first and last page full of `value`.
 fn left(group: GroupId, value: u8) -> LeftBehind {
-    LeftBehind { remains: remains(group, value), frozen: frozen(value), was_member: true }
+    let (remains, frozen) = (remains(group, value), frozen(value));
+    LeftBehind { remains, frozen, was_member: true, is_alone: true }
 }
 
 fn remains(group: GroupId, value: u8) -> Remains {
@@ -115,7 +126,7 @@ fn is_refused(kept: &Kept, group: GroupId, what: &str) {
 #[test]
 fn what_one_life_left_behind_the_next_one_reads() {
     let life = Life::with_a_group();
-    assert!(keeps_any(&Home::at(life.folder.path())).unwrap());
+    assert!(keeps_any(&life.home()).unwrap());
     let next = life.found();
     let page = |index, value| (ARRAY, SHARD, index, vec![value; PAGE_BYTES]);
     assert_eq!(read(&next, GROUP).unwrap(), [page(0, 1), page(2, 1)]);
@@ -127,7 +138,7 @@ fn what_one_life_left_behind_the_next_one_reads() {
     let refused = next.read(GROUP, LIFE, |_page| Ok(())).unwrap_err();
     assert_eq!(refused.code, ErrorCode::Corrupt, "{refused}");
     next.forget(GROUP).unwrap();
-    assert!(!next.has(GROUP) && !keeps_any(&Home::at(life.folder.path())).unwrap());
+    assert!(!next.has(GROUP) && !keeps_any(&life.home()).unwrap());
     assert_eq!(fs::read_dir(&next.folder).unwrap().count(), 0, "no draft is left");
 }
 
@@ -181,7 +192,7 @@ fn what_is_another_groups_nodes_or_clusters_is_refused() {
         fs::copy(life.file(GROUP), life.file(other)).unwrap();
         is_refused(&life.found(), other, &format!("under the name of {other}"));
     }
-    let home = || Home::at(life.folder.path());
+    let home = || life.home();
     let (cluster, node) = (life.kept.cluster, life.kept.node);
     is_refused(
         &Kept::new(home(), cluster, NodeNumber(3)).unwrap(),
@@ -191,6 +202,7 @@ fn what_is_another_groups_nodes_or_clusters_is_refused() {
     is_refused(&Kept::new(home(), ClusterId([9; 32]), node).unwrap(), GROUP, "of another cluster");
     // The same node's directory made anew: with a key of its own.
     let stranger = Life::new(2);
+    stranger.home().catalog_key().unwrap();
     make_directory(&stranger.kept.folder).unwrap();
     fs::copy(life.file(GROUP), stranger.file(GROUP)).unwrap();
     is_refused(&stranger.found(), GROUP, "encrypted with another key");
@@ -237,7 +249,8 @@ fn when_time_is_up_whole_groups_stay_and_no_part_of_one() {
         pages.get() <= 3
     };
     let groups = (1..=3).map(|value| left(group(value, 1), 1)).collect();
-    assert_eq!(life.kept.write(LIFE, groups, goes_on).unwrap(), (1, 2 * PAGE_BYTES as u64));
+    let written = life.kept.write(LIFE, groups, goes_on).unwrap();
+    assert_eq!((written.groups, written.bytes), (1, 2 * PAGE_BYTES as u64));
     let left: Vec<_> = fs::read_dir(&life.kept.folder).unwrap().map(|it| it.unwrap()).collect();
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(read(&life.kept, group(1, 1)).unwrap().len(), 2);
@@ -259,9 +272,9 @@ fn a_page_that_nobody_wants_ends_the_reading() {
 #[test]
 fn a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one() {
     let life = Life::new(2);
-    assert!(!keeps_any(&Home::at(life.folder.path())).unwrap(), "there is no folder");
+    assert!(!keeps_any(&life.home()).unwrap(), "there is no folder");
     fs::write(&life.kept.folder, b"something else").unwrap();
-    let refused = keeps_any(&Home::at(life.folder.path())).unwrap_err();
+    let refused = keeps_any(&life.home()).unwrap_err();
     assert_eq!(refused.code, ErrorCode::FileFailed, "{refused}");
 }
 
@@ -273,10 +286,87 @@ fn a_group_that_cannot_be_written_keeps_no_other_from_it() {
     fs::create_dir(blocked).unwrap();
     fs::remove_file(life.file(GROUP)).unwrap();
     let groups = vec![left(group(1, 1), 1), left(GROUP, 2), left(group(3, 1), 3)];
-    let failed = life.kept.write(Incarnation(4), groups, || true).unwrap_err();
-    assert_eq!(failed.code, ErrorCode::FileFailed, "{failed}");
+    let written = life.kept.write(Incarnation(4), groups, || true).unwrap();
+    let [(left, failure)] = written.failed.as_slice() else { panic!("{written:?}") };
+    assert_eq!((left.remains.group, failure.code), (group(1, 1), ErrorCode::FileFailed));
     let next = life.found();
     assert_eq!(read(&next, GROUP).unwrap()[0].3[0], 2);
     assert_eq!(read(&next, group(3, 1)).unwrap()[0].3[0], 3);
     assert!(!next.has(group(1, 1)));
+}
+
+/// It was lost in silence: a disk that was not mounted was taken for a life that had left nothing.
+#[test]
+fn a_node_does_not_start_without_the_files_that_its_last_stop_left() {
+    let life = Life::new(2);
+    check_kept(&life.home()).unwrap();
+    life.write(3, vec![left(GROUP, 1), left(group(201, 1), 1)]);
+    check_kept(&life.home()).unwrap();
+    let away = life.folder.path().join("elsewhere");
+    fs::rename(life.file(GROUP), &away).unwrap();
+    let refused = check_kept(&life.home()).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::FileFailed, "{refused}");
+    assert!(refused.message.contains("1 of 2 files"), "{refused}");
+    fs::rename(&away, life.file(GROUP)).unwrap();
+    check_kept(&life.home()).unwrap();
+    fs::rename(&life.kept.folder, &away).unwrap();
+    assert!(check_kept(&life.home()).unwrap_err().message.contains("2 of 2 files"));
+    // The way out that it names.
+    fs::remove_file(life.home().file(KEPT_LIST)).unwrap();
+    check_kept(&life.home()).unwrap();
+}
+
+#[test]
+fn what_a_node_deletes_itself_is_not_missed() {
+    let life = Life::with_a_group();
+    life.found().forget(GROUP).unwrap();
+    check_kept(&life.home()).unwrap();
+    life.write(4, vec![left(GROUP, 1)]);
+    life.found().forget_all().unwrap();
+    check_kept(&life.home()).unwrap();
+    fs::write(life.home().file(KEPT_LIST), "files = 3").unwrap();
+    assert_eq!(check_kept(&life.home()).unwrap_err().code, ErrorCode::Corrupt);
+}
+
+/// With a new one all of it looked damaged, and was given up.
+#[test]
+fn no_key_is_made_where_something_is_encrypted_with_one_that_is_gone() {
+    let life = Life::with_a_group();
+    let key = life.home().file("catalog.key");
+    let good = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    assert_eq!(read(&life.kept, GROUP).unwrap_err().code, ErrorCode::FileFailed);
+    let written = life.kept.write(Incarnation(4), vec![left(GROUP, 2)], || true).unwrap();
+    assert_eq!((written.groups, written.failed.len()), (0, 1));
+    assert!(!key.exists());
+    let aside = life.folder.path().join("aside");
+    fs::write(&aside, good).unwrap();
+    fs::set_permissions(&aside, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&aside, &key).unwrap();
+    assert_eq!(read(&life.kept, GROUP).unwrap().len(), 2);
+}
+
+/// A process with the only copy ended a moment after the disk had refused it.
+#[tokio::test]
+async fn what_nobody_else_has_is_written_as_soon_as_it_can_be() {
+    let life = Life::new(2);
+    fs::write(&life.kept.folder, b"in the way").unwrap();
+    let leaving = leave(life.kept.clone(), LIFE, vec![left(GROUP, 1)]);
+    let making_room = async {
+        pause_for(Duration::from_millis(100)).await;
+        fs::remove_file(&life.kept.folder).unwrap();
+    };
+    let (left, ()) = futures_util::future::join(leaving, making_room).await;
+    assert_eq!(left.unwrap(), (1, 2 * PAGE_BYTES as u64));
+    assert_eq!(read(&life.found(), GROUP).unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_others_have_as_well_keeps_no_process_from_its_end() {
+    let life = Life::new(2);
+    fs::write(&life.kept.folder, b"in the way").unwrap();
+    let groups = vec![LeftBehind { is_alone: false, ..left(GROUP, 1) }];
+    let failed = leave(life.kept.clone(), LIFE, groups).await.unwrap_err();
+    assert_eq!(failed.code, ErrorCode::FileFailed);
+    assert!(failed.message.contains("1 group of which others have copies"), "{failed}");
 }
