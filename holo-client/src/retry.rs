@@ -124,6 +124,8 @@ impl Attempts {
                 self.corrupt += 1;
                 (self.corrupt < CORRUPT_MAX, Duration::ZERO, false)
             }
+            // Whatever became of it: it may be done once more. As a rule its group was about to move.
+            ErrorCode::OutcomeUnknown => (self.effect == Effect::Read, backoff, true),
             // Without a time the peer does not expect it to pass.
             ErrorCode::Overloaded => (told.is_some(), told.unwrap_or_default(), false),
             ErrorCode::OutOfCapacity | ErrorCode::QuotaExceeded => {
@@ -325,6 +327,19 @@ mod tests {
             let mut attempts = Attempts::new(Effect::Keyed);
             assert_eq!(attempts.after(&failure(code), LONG), Next::GiveUp, "{code}");
         }
+    }
+
+    /// A run that filled an array while its groups moved failed, and would have given the same another time.
+    #[test]
+    fn what_may_happen_twice_is_sent_again_when_nobody_knows_whether_it_happened() {
+        let mut attempts = Attempts::new(Effect::Read);
+        attempts.sending();
+        let unknown = failure(ErrorCode::OutcomeUnknown);
+        let next = attempts.after(&unknown, LONG);
+        assert!(matches!(next, Next::Again { refresh: true, .. }), "{next:?}");
+        let mut attempts = Attempts::new(Effect::Parts);
+        attempts.sending();
+        assert_eq!(attempts.after(&unknown, LONG), Next::GiveUp);
     }
 
     #[test]
