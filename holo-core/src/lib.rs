@@ -36,6 +36,8 @@ mod time;
 
 pub mod catalog;
 pub mod expr;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod group;
 pub mod limits;
 pub mod npy;

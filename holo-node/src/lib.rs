@@ -41,6 +41,8 @@ mod service;
 mod workers;
 
 pub mod dev;
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use bytes_text::parse_bytes;
 pub use config::{Config, NodeSettings, TimerSettings, Timers};

@@ -44,6 +44,7 @@ impl CatalogState {
         for (group, config) in &self.groups {
             config.check()?;
             ensure(config.group == *group, "the group of a config")?;
+            ensure(group.partition.0 >> self.partition_bits == 0, "a group beyond the ring")?;
             ensure(self.lost.contains(group) == config.lost, "the index of lost groups")?;
             if !config.lost {
                 named += config.members().count();
@@ -73,9 +74,10 @@ impl CatalogState {
     }
 
     fn check_arrays(&self) -> Result<(), Failure> {
-        let mut names = BTreeSet::new();
         for array in self.arrays() {
-            ensure(names.insert((array.tenant, &array.name)), "two arrays of one name")?;
+            let named = self.arrays.named(array.tenant, &array.name);
+            let is_found = named.is_some_and(|named| named.descriptor.id == array.id);
+            ensure(is_found, "two arrays of one name, or one that its name does not find")?;
             ensure(array.id < self.arrays.next(), "the id of an array")?;
             ensure(self.has_groups(array.class()), "an array without groups")?;
         }

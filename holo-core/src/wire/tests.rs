@@ -65,15 +65,110 @@ fn secrets_are_not_shown() {
     );
 }
 
+/// Requests and replies of every shape that administration has.
+fn administration() -> Vec<Vec<u8>> {
+    let name = || "n1".to_owned();
+    let failure = || FailureBody::from(Failure::new(crate::ErrorCode::NotReady, "not yet"));
+    let actions = [
+        AdminAction::CreateTicket(TicketOrder { lifetime_ms: 70_000, node_name: name() }),
+        AdminAction::RevokeTicket(TicketRef { key: "01234567".into() }),
+        AdminAction::ChangeNode(NodeOrder {
+            node: name(),
+            kind: 7,
+            weight_milli: 500,
+            ..NodeOrder::default()
+        }),
+        AdminAction::Allocate(Allocate {
+            name: name(),
+            shape: vec![3, 1 << 40],
+            dtype: 2,
+            ..Allocate::default()
+        }),
+        AdminAction::PutPrincipal(PrincipalBody {
+            key: vec![1; 32],
+            grants: vec!["READ:demo/*".into()],
+            ..PrincipalBody::default()
+        }),
+        AdminAction::Settings(SettingsBody {
+            repair_delay_ms: Some(0),
+            voters_max: Some(5),
+            ..SettingsBody::default()
+        }),
+        AdminAction::AcceptLoss(LossOrder { mark: vec![7; 32] }),
+        AdminAction::WatchClose(Empty {}),
+    ];
+    let node = NodeReport {
+        member: Some(MemberEntry { node: vec![1; 32], name: name(), ..MemberEntry::default() }),
+        load: Some(NodeLoad { frame_bytes: 1 << 40, ..NodeLoad::default() }),
+        clock_ahead_ms: -5,
+        ..NodeReport::default()
+    };
+    let drain = DrainReport {
+        name: name(),
+        refusals: vec![failure()],
+        receivers: vec![ReceiverBody { number: 2, groups: 9 }],
+        warnings: vec!["one copy less".into()],
+        ..DrainReport::default()
+    };
+    let table = RingTable { replicas: 2, in_use: true, shares: vec![RingShare::default(); 3] };
+    let array = ArrayInfo {
+        id: 7,
+        name: name(),
+        shape: vec![1000],
+        dtype: u32::from(crate::DType::F64.to_byte()),
+        shard_elems: 10,
+        placement_key: vec![3; 32],
+        replicas: 2,
+        tenant: 1,
+        ..ArrayInfo::default()
+    };
+    let results = [
+        AdminResult::Drain(drain.clone()),
+        AdminResult::Cluster(ClusterReport {
+            nodes: vec![node],
+            drains: vec![drain],
+            voters: vec![1, 300],
+            ..ClusterReport::default()
+        }),
+        AdminResult::Ring(RingReport { tables: vec![table], moves: 5, ..RingReport::default() }),
+        AdminResult::Loss(LossReport { groups: 3, arrays: vec![name()], ..LossReport::default() }),
+        AdminResult::Array(array),
+        AdminResult::Close(CloseReport {
+            stage: "closing".into(),
+            refusal: Some(failure()),
+            ..CloseReport::default()
+        }),
+    ];
+    let requests = actions.into_iter().map(|action| {
+        AdminRequest { on_behalf_of: vec![5; 32], action: Some(action) }.encode_to_vec()
+    });
+    let replies =
+        results.into_iter().map(|result| AdminReply { result: Some(result) }.encode_to_vec());
+    requests.chain(replies).collect()
+}
+
 #[test]
 fn an_empty_body_is_survived() {
     decode_as_everything(&[]);
+    crate::fuzzing::administration(&[]);
 }
 
 proptest! {
     #[test]
     fn noise_is_survived(noise in proptest::collection::vec(any::<u8>(), 0..400)) {
         decode_as_everything(&noise);
+        crate::fuzzing::administration(&noise);
+    }
+
+    #[test]
+    fn flipped_bytes_of_administration_are_survived(at in any::<proptest::sample::Index>(), flip in 1u8.., cut in any::<proptest::sample::Index>()) {
+        for mut bytes in administration() {
+            let place = at.index(bytes.len());
+            bytes[place] ^= flip;
+            crate::fuzzing::administration(&bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            crate::fuzzing::administration(&bytes);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - `gates`: the permission for reads, from the machine to the readers
 //! - `apply`: what an operation does to pages
 //! - `incoming`: bulk bytes on their way into pages
+//! - `news`: what the control plane tells of arrays, configs and nodes
 //! - `outbox`: messages to one peer, in batches
 //! - `payloads`: bytes that are staged on every replica before the operation that publishes them
 //! - `snapshots`: frozen states, given to learners and fetched by them
@@ -21,11 +22,12 @@ mod digests;
 mod gates;
 mod holding;
 mod incoming;
-mod outbox;
+mod news;
+pub(crate) mod outbox;
 mod payloads;
 mod snapshots;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -34,8 +36,8 @@ use bytes::Bytes;
 use holo_core::catalog::{CloseId, Intake};
 use holo_core::group::{Op, Seq, Ticket};
 use holo_core::replication::{
-    Class, ConfigVerifier, GroupId, GroupSummary, Host, Input, Message, Output, PayloadId,
-    ReplicaId, RequestKey, Role, SessionId, SnapshotId, Timers,
+    ConfigVerifier, GroupId, GroupSummary, Host, Input, Message, Output, PayloadId, ReplicaId,
+    RequestKey, Role, SnapshotId, Timers,
 };
 use holo_core::{ErrorCode, Failure, Instant, PublicKey, ShardIndex, action};
 use holo_mem::Staged;
@@ -56,7 +58,7 @@ use self::payloads::Stored;
 use self::snapshots::Fetch;
 use crate::clock::Clock;
 use crate::hold::Kept;
-use crate::ports::{ControlPort, News};
+use crate::ports::ControlPort;
 
 /// How long an operation that memory was too short for waits for its next try.
 const STALL_RETRY: Duration = Duration::from_millis(20);
@@ -188,61 +190,6 @@ impl DataPlane {
     /// Ends all tasks.
     pub(crate) fn stop(&self) {
         self.tasks.lock().abort_all();
-    }
-
-    /// Takes over what changed in the catalog.
-    pub(crate) fn take_news(self: &Arc<Self>, news: News) {
-        // An array whose groups have news waits for these: nobody writes to it under an older config.
-        let classes: BTreeSet<Class> =
-            news.configs.iter().map(|claim| claim.config.group.class).collect();
-        let (with_configs, alone): (Vec<_>, Vec<_>) =
-            news.arrays.into_iter().partition(|array| classes.contains(&array.class()));
-        for array in alone {
-            self.arrays.add(array);
-        }
-        for id in news.removed {
-            self.arrays.remove(id);
-        }
-        if let Some(policy) = news.policy {
-            self.arrays.set_policy(policy);
-        }
-        let mut inputs: Vec<Input> = Vec::new();
-        if let Some(living) = news.living {
-            self.outboxes.retain(&living);
-            self.arrays.gates.retain(&living);
-            inputs.push(Input::Living(living));
-        }
-        inputs.extend(news.configs.into_iter().map(Input::Config));
-        if !news.targets.is_empty() {
-            inputs.push(Input::Targets(news.targets));
-        }
-        let refused = news.refused.into_iter();
-        inputs.extend(refused.map(|(group, epoch)| Input::ProposalRefused { group, epoch }));
-        if let Some(below) = news.sessions_below {
-            inputs.push(Input::ExpireSessions { below: SessionId(below) });
-        }
-        self.with_machine(|machine, now| {
-            // Before the configs: who becomes a primary by one of them knows what it may take.
-            if let Some(intake) = news.intake {
-                machine.intake = intake;
-            }
-            // Before them as well: a role is over the arrays that there are.
-            for array in with_configs {
-                self.arrays.add(array);
-            }
-            self.arrays.hear_below(news.next_array);
-            for input in inputs {
-                if let Err(failure) = machine.host.handle_input(now, input) {
-                    tracing::warn!(code = %failure.code, message = %failure.message, "news from the catalog refused");
-                }
-            }
-        });
-        // Roles are as the configs say by now: what was put back and is still nobody's goes.
-        self.with_machine(|machine, _now| machine.drop_unwanted(&self.arrays));
-        // Last: whoever reads the new view finds the new roles.
-        if let Some(view) = news.view {
-            self.arrays.set_view(view);
-        }
     }
 
     /// Takes a batch of messages that a peer sent, and gives those for it that can go back as the answer.

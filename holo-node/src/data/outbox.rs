@@ -229,6 +229,7 @@ fn weight(message: &Message) -> usize {
 mod tests {
     use holo_core::Instant;
     use holo_core::replication::{Beat, BeatAck, Class, GroupId, NodeNumber, Release, SetVersion};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -280,5 +281,20 @@ mod tests {
         assert_eq!(outboxes.take_replies(to, Kind::Beat).len(), 1);
         assert_eq!(outboxes.take_replies(to, Kind::Beat).len(), 0);
         assert_eq!(outboxes.take_replies(to, Kind::Replicate).len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_batch_or_refused(
+            noise in proptest::collection::vec(any::<u8>(), 0..100),
+            at in any::<proptest::sample::Index>(),
+            flip in 1u8..,
+        ) {
+            crate::fuzzing::batch(&noise);
+            let mut bytes = encode(Incarnation(1), Incarnation(2), &[ack(), beat(), heavy()]).to_vec();
+            let place = at.index(bytes.len());
+            bytes[place] ^= flip;
+            crate::fuzzing::batch(&bytes);
+        }
     }
 }

@@ -18,6 +18,8 @@ use zeroize::Zeroizing;
 
 use crate::home::fill_random;
 
+pub(crate) mod fuzzing;
+
 const MAGIC: &[u8; 8] = b"HOLOHOLD";
 const VERSION: u32 = 2;
 const SALT_BYTES: usize = 16;
@@ -60,6 +62,20 @@ pub(crate) struct Page<'a> {
     pub(crate) index: u32,
     pub(crate) digest: [u8; 32],
     pub(crate) bytes: &'a [u8],
+}
+
+impl Page<'_> {
+    /// As it is written, before it is encrypted.
+    fn record(&self) -> Vec<u8> {
+        let mut record = Vec::with_capacity(PAGE_RECORD_BYTES_MAX);
+        record.push(PAGE);
+        record.extend_from_slice(&self.array.0.to_le_bytes());
+        record.extend_from_slice(&self.shard.0.to_le_bytes());
+        record.extend_from_slice(&self.index.to_le_bytes());
+        record.extend_from_slice(&self.digest);
+        record.extend_from_slice(self.bytes);
+        record
+    }
 }
 
 impl Subject {
@@ -129,14 +145,8 @@ impl Writer {
     ///
     /// [`ErrorCode::FileFailed`].
     pub(super) fn put(&mut self, page: &Page<'_>) -> Result<(), Failure> {
-        let mut record = Vec::with_capacity(PAGE_RECORD_BYTES_MAX);
-        record.push(PAGE);
-        record.extend_from_slice(&page.array.0.to_le_bytes());
-        record.extend_from_slice(&page.shard.0.to_le_bytes());
-        record.extend_from_slice(&page.index.to_le_bytes());
-        record.extend_from_slice(&page.digest);
-        self.all.update(&record[1..]);
-        record.extend_from_slice(page.bytes);
+        let record = page.record();
+        self.all.update(&record[1..PAGE_HEAD_BYTES]);
         self.pages += 1;
         self.bytes += page.bytes.len() as u64;
         self.write(record)
@@ -166,10 +176,7 @@ impl Writer {
     ///
     /// [`ErrorCode::FileFailed`].
     pub(super) fn finish(mut self) -> Result<u64, Failure> {
-        let mut record = vec![END];
-        record.extend_from_slice(&self.pages.to_le_bytes());
-        record.extend_from_slice(self.all.finalize().as_bytes());
-        self.write(record)?;
+        self.write(end(self.pages, &self.all))?;
         let Self { mut file, draft, place, bytes, .. } = self;
         let placed = (|| {
             file.flush()?;
@@ -209,20 +216,23 @@ pub(super) fn read(
     folder: &Path,
     key: &[u8; 32],
     subject: &Subject,
-    mut take: impl FnMut(Page<'_>) -> Result<(), Failure>,
+    take: impl FnMut(Page<'_>) -> Result<(), Failure>,
 ) -> Result<Option<Vec<u8>>, Failure> {
     let place = folder.join(subject.file_name());
-    let corrupt = |why: &str| {
-        let message = format!("{}: {why}", place.display());
-        Failure::new(ErrorCode::Corrupt, message)
-            .help("bring back the file as it was, or start another node that held the same")
-    };
-    let broken = |source: std::io::Error| match source.kind() {
-        ErrorKind::UnexpectedEof => corrupt("it is cut off"),
-        ErrorKind::NotFound => corrupt("it is gone"),
-        _ => failed(&place, &source),
-    };
-    let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(&place).map_err(broken)?);
+    let file = File::open(&place).map_err(|source| unreadable(&place, &source))?;
+    read_from(BufReader::with_capacity(BUFFER_BYTES, file), &place, key, subject, take)
+}
+
+/// Reads what the file at `place` says, wherever that comes from.
+fn read_from(
+    mut file: impl Read,
+    place: &Path,
+    key: &[u8; 32],
+    subject: &Subject,
+    mut take: impl FnMut(Page<'_>) -> Result<(), Failure>,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let corrupt = |why: &str| corrupt(place, why);
+    let broken = |source: std::io::Error| unreadable(place, &source);
     let mut head = [0; HEAD_BYTES];
     file.read_exact(&mut head).map_err(broken)?;
     let (magic, rest) = head.split_at(MAGIC.len());
@@ -257,6 +267,9 @@ pub(super) fn read(
         match record.first() {
             Some(&PAGE) if record.len() > PAGE_HEAD_BYTES => {
                 let (head, bytes) = record[1..].split_at(PAGE_HEAD_BYTES - 1);
+                if bytes.len() > PAGE_BYTES {
+                    return Err(corrupt("a page is longer than pages are"));
+                }
                 all.update(head);
                 pages += 1;
                 let page = to_page(head, bytes).ok_or_else(|| corrupt("a page"))?;
@@ -308,6 +321,14 @@ pub(super) fn remove_folder(folder: &Path) -> Result<(), Failure> {
     }
 }
 
+/// The last record of a file.
+fn end(pages: u64, all: &blake3::Hasher) -> Vec<u8> {
+    let mut record = vec![END];
+    record.extend_from_slice(&pages.to_le_bytes());
+    record.extend_from_slice(all.finalize().as_bytes());
+    record
+}
+
 fn to_page<'a>(head: &[u8], bytes: &'a [u8]) -> Option<Page<'a>> {
     let (array, rest) = head.split_first_chunk::<8>()?;
     let (shard, rest) = rest.split_first_chunk::<8>()?;
@@ -319,6 +340,19 @@ fn to_page<'a>(head: &[u8], bytes: &'a [u8]) -> Option<Page<'a>> {
         digest: digest.try_into().ok()?,
         bytes,
     })
+}
+
+fn corrupt(place: &Path, why: &str) -> Failure {
+    Failure::new(ErrorCode::Corrupt, format!("{}: {why}", place.display()))
+        .help("bring back the file as it was, or start another node that held the same")
+}
+
+fn unreadable(place: &Path, source: &std::io::Error) -> Failure {
+    match source.kind() {
+        ErrorKind::UnexpectedEof => corrupt(place, "it is cut off"),
+        ErrorKind::NotFound => corrupt(place, "it is gone"),
+        _ => failed(place, source),
+    }
 }
 
 pub(super) fn failed(path: &Path, source: &std::io::Error) -> Failure {
@@ -372,6 +406,7 @@ impl Sealer {
 mod tests {
     use holo_core::PartitionId;
     use holo_core::replication::Class;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -501,5 +536,50 @@ mod tests {
         assert!(load(folder.path(), &KEY, &subject()).is_err());
         fs::write(&place, &good).unwrap();
         load(folder.path(), &KEY, &subject()).unwrap();
+    }
+
+    #[test]
+    fn more_than_a_page_is_not_taken_for_a_page() {
+        // Whoever takes pages would put it over those that follow, at the end of a shard.
+        for (len, is_taken) in [(1, true), (PAGE_BYTES, true), (PAGE_BYTES + 1, false)] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut writer = Writer::new(folder.path(), &KEY, &subject()).unwrap();
+            let bytes = vec![1; len];
+            let digest = *blake3::hash(&bytes).as_bytes();
+            let (array, shard) = (ArrayId(4), ShardIndex(6));
+            writer.put(&Page { array, shard, index: 0, digest, bytes: &bytes }).unwrap();
+            writer.finish().unwrap();
+            let read = read(folder.path(), &KEY, &subject(), |_page| Ok(()));
+            let wanted = if is_taken { Ok(None) } else { Err(ErrorCode::Corrupt) };
+            assert_eq!(read.map_err(|failure| failure.code), wanted, "{len} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_file_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            crate::fuzzing::hold_file(&bytes);
+            let place = Path::new("a file");
+            let mut text = subject().head(&[7; SALT_BYTES]);
+            text.extend_from_slice(&bytes);
+            let read = read_from(text.as_slice(), place, &KEY, &subject(), |_page| Ok(()));
+            prop_assert_eq!(read.unwrap_err().code, ErrorCode::Corrupt);
+        }
+
+        #[test]
+        fn any_records_are_a_group_or_refused(
+            records in proptest::collection::vec(
+                (0u8..3, any::<u8>(), proptest::collection::vec(any::<u8>(), 0..20)), 0..6,
+            ),
+            more: bool,
+        ) {
+            let end = (3, 0, Vec::new());
+            let records = records.into_iter().chain([end.clone()]).chain(more.then_some(end));
+            let list = records.flat_map(|(order, fill, content)| {
+                let size = u8::try_from(content.len()).unwrap();
+                [vec![order, fill, size], content].concat()
+            });
+            crate::fuzzing::hold_file(&list.collect::<Vec<u8>>());
+        }
     }
 }

@@ -18,6 +18,7 @@ use std::path::Path;
 
 use holo_core::{ErrorCode, Failure};
 
+pub(crate) use file::fuzzing::hold_file;
 pub(crate) use keeper::keep;
 pub(crate) use kept::{Kept, check_kept, keeps_any};
 pub(crate) use leave::leave;

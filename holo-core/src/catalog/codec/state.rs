@@ -47,10 +47,15 @@ impl CatalogState {
     /// As [`Changes::decode`]; [`crate::ErrorCode::Malformed`] for a part of a state, and for one that breaks an
     /// invariant.
     pub fn decode(bytes: &[u8]) -> Result<Self, Failure> {
+        Self::decode_in_parts(bytes, PART_BYTES)
+    }
+
+    /// As [`Self::decode`], in parts of about so many bytes.
+    pub(crate) fn decode_in_parts(bytes: &[u8], part_bytes: usize) -> Result<Self, Failure> {
         check_size(bytes, limits::CATALOG_STATE_BYTES_MAX)?;
         let mut state = Self::new();
         let (mut version, mut whole) = (0, false);
-        for part in Fields::of(bytes).parts(PART_BYTES) {
+        for part in Fields::of(bytes).parts(part_bytes) {
             let changes = Changes::decode(part?)?;
             version = version.max(changes.to);
             whole |= changes.whole;
@@ -199,8 +204,8 @@ fn to_hold(body: HoldBody) -> Result<(GroupId, GroupHold), Failure> {
 
 fn to_cluster(body: ClusterBody) -> Result<ClusterFacts, Failure> {
     let partition_bits = small(body.partition_bits, "bits of partitions")?;
-    if partition_bits > limits::PARTITION_BITS_MAX || body.name.len() > limits::NODE_NAME_BYTES_MAX
-    {
+    let has_name = (1..=limits::NODE_NAME_BYTES_MAX).contains(&body.name.len());
+    if partition_bits > limits::PARTITION_BITS_MAX || !has_name {
         return Err(malformed("the cluster"));
     }
     Ok(ClusterFacts { name: body.name, root: key(&body.root)?, partition_bits })

@@ -3,7 +3,7 @@
 use prost::Message;
 
 use super::*;
-use crate::wire::catalog::{ChangesBody, CommandBody, NodeBody};
+use crate::wire::catalog::{ChangesBody, ClusterBody, CommandBody, ConfigBody, NodeBody};
 
 /// A cluster in which everything has happened once.
 fn lived_in() -> Lab {
@@ -245,6 +245,50 @@ fn states_that_break_an_invariant_are_refused() {
         } else {
             assert_eq!(read.unwrap_err().code, ErrorCode::Malformed, "{index}");
         }
+    }
+}
+
+#[test]
+fn a_state_whose_parts_contradict_each_other_is_refused() {
+    let body = || ChangesBody::decode(lived_in().state.encode().as_slice()).unwrap();
+    let spoils: [fn(&mut ChangesBody, &mut ChangesBody); 4] = [
+        // An array takes the name of another, and gives it back to nobody.
+        |body, later| {
+            let mut thief = body.arrays[1].clone();
+            let name = body.arrays[0].array.as_ref().unwrap().name.clone();
+            thief.array.as_mut().unwrap().name = name;
+            later.arrays = vec![thief, body.arrays[1].clone()];
+        },
+        // It is gone, and the name that it had taken with it.
+        |body, later| {
+            let mut thief = body.arrays[1].clone();
+            let name = body.arrays[0].array.as_ref().unwrap().name.clone();
+            thief.array.as_mut().unwrap().name = name;
+            body.arrays.push(thief);
+            later.gone_arrays = vec![body.arrays[1].array.as_ref().unwrap().id];
+        },
+        // The ring shrinks below groups that were in it.
+        |body, later| {
+            let class = |group: &ConfigBody| group.group.map(|it| (it.replicas, it.min_in_sync));
+            let first = class(&body.groups[0]);
+            body.groups.retain(|group| class(group) == first);
+            body.groups.retain(|group| {
+                group.group.is_some_and(|it| it.partition < 7 || it.partition == 15)
+            });
+            body.arrays.clear();
+            body.tables = None;
+            let cluster = body.cluster.clone().unwrap();
+            later.cluster = Some(ClusterBody { partition_bits: 3, ..cluster });
+        },
+        // A cluster without a name is none.
+        |body, _later| body.cluster.as_mut().unwrap().name.clear(),
+    ];
+    for (index, spoil) in spoils.into_iter().enumerate() {
+        let (mut body, mut later) = (body(), ChangesBody::default());
+        spoil(&mut body, &mut later);
+        let bytes = [body.encode_to_vec(), later.encode_to_vec()].concat();
+        let read = CatalogState::decode_in_parts(&bytes, body.encoded_len());
+        assert_eq!(read.map_err(|failure| failure.code), Err(ErrorCode::Malformed), "{index}");
     }
 }
 

@@ -40,6 +40,25 @@ struct Lab {
     index: u64,
     boots: u8,
     tokens: u64,
+    history: History,
+}
+
+/// What was applied, as [`crate::fuzzing::catalog_commands`] reads it.
+#[derive(Clone, Debug, Default)]
+struct History(Vec<u8>);
+
+impl History {
+    fn note(&mut self, command: &[u8]) {
+        // Longer ones are left out: they are tried elsewhere.
+        if let Ok(length) = u16::try_from(command.len()) {
+            self.0.extend_from_slice(&length.to_le_bytes());
+            self.0.extend_from_slice(command);
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 fn signing(seed: u8) -> SigningKey {
@@ -110,7 +129,8 @@ fn bootstrap(founders: Vec<NewNode>) -> Bootstrap {
 impl Lab {
     /// Nodes 1 to `nodes`, started, in zones of their own, without any table.
     fn bare(nodes: u8) -> Self {
-        let mut lab = Self { state: CatalogState::new(), now: 1000, index: 0, boots: 0, tokens: 0 };
+        let (state, history) = (CatalogState::new(), History::default());
+        let mut lab = Self { state, now: 1000, index: 0, boots: 0, tokens: 0, history };
         let founders = (1..=nodes).map(|seed| new_node(100 + seed, &format!("z{seed}"))).collect();
         lab.ok(Authority::Nobody, Operation::Bootstrap(bootstrap(founders)));
         for node in 1..=u32::from(nodes) {
@@ -130,7 +150,9 @@ impl Lab {
         self.index += 1;
         let command = Command { at: UnixMillis(self.now), by, operation };
         // What is applied has crossed the wire.
-        let command = Command::decode(&command.encode()).unwrap();
+        let bytes = command.encode();
+        self.history.note(&bytes);
+        let command = Command::decode(&bytes).unwrap();
         let answer = self.state.apply(self.index, command);
         self.state.check().unwrap();
         assert_eq!(Answer::decode(&answer.encode()).unwrap(), answer);

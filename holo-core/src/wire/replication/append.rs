@@ -86,9 +86,9 @@ impl AppendBody {
         if self.entries.len() > limits::APPEND_ENTRIES_MAX {
             return Err(too_many("entries", self.entries.len()));
         }
-        let last = prev.seq.0.checked_add(self.entries.len() as u64);
-        last.ok_or_else(|| malformed("an entry beyond the last number"))?;
-        let entries = self.entries.into_iter().zip(prev.seq.0 + 1..);
+        let end = prev.seq.0.checked_add(self.entries.len() as u64 + 1);
+        let end = end.ok_or_else(|| malformed("an entry with nothing after it"))?;
+        let entries = self.entries.into_iter().zip(prev.seq.0 + 1..end);
         Ok(Append {
             group: GroupBody::checked(self.group)?,
             epoch: Epoch(self.epoch),
@@ -108,7 +108,11 @@ impl From<LogPosition> for PositionBody {
     }
 }
 
+/// A place that an entry can follow: numbers go on from it.
 pub(super) fn position(body: Option<PositionBody>) -> Result<LogPosition, Failure> {
     let body = body.ok_or_else(|| malformed("no place in the log"))?;
+    if body.seq == u64::MAX {
+        return Err(malformed("an end with nothing after it"));
+    }
     Ok(LogPosition { epoch: Epoch(body.epoch), seq: Seq(body.seq) })
 }

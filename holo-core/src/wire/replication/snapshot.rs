@@ -105,11 +105,7 @@ impl RemainsBody {
     /// [`ErrorCode::Malformed`].
     pub fn checked(self, group: GroupId) -> Result<Remains, Failure> {
         let windows = windows(self.expired_below, self.sessions)?;
-        let at = position(self.at)?;
-        if at.seq.0 == u64::MAX {
-            return Err(malformed("an end with nothing after it"));
-        }
-        Ok(Remains { group, at, windows: Arc::new(windows) })
+        Ok(Remains { group, at: position(self.at)?, windows: Arc::new(windows) })
     }
 }
 

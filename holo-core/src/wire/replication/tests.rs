@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use prost::Message as _;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use crate::replication::{
     Incarnation, LogPosition, NodeNumber, Outcome, Payload, PayloadId, Remains, ReplicaId,
     RequestKey, SessionId, SessionWindow, SessionWindows, SnapshotId, SnapshotOffer,
 };
-use crate::wire::Decode;
+use crate::wire::{Decode, ReplicaDigest, ReplicaDigestBody};
 use crate::{ArrayId, DType, PartitionId, ShardIndex};
 
 const GROUP: GroupId =
@@ -261,5 +262,99 @@ fn remains_that_contradict_themselves_or_are_too_much_are_refused() {
         // What is cut off is either no message, or one that misses something: never what was written.
         let read = RemainsBody::decode_body(&bytes[..cut]).and_then(|body| body.checked(GROUP));
         assert_ne!(read.ok(), Some(remains()), "{cut}");
+    }
+}
+
+/// All that [`crate::fuzzing::replication`] reads, one after the other.
+fn everything() -> Vec<Vec<u8>> {
+    let batch = PeerBatch {
+        from_incarnation: 1,
+        to_incarnation: 2,
+        messages: messages().iter().map(PeerMessage::from).collect(),
+    };
+    let digest = ReplicaDigest {
+        group: GROUP,
+        epoch: Epoch(3),
+        applied: Seq(9),
+        shards: [1; 32],
+        pages: [2; 32],
+        bytes: 70_000,
+    };
+    vec![
+        batch.encode_to_vec(),
+        RemainsBody::from(&remains()).encode_to_vec(),
+        ReplicaDigestBody::from(&digest).encode_to_vec(),
+    ]
+}
+
+#[test]
+fn no_number_is_the_last_one() {
+    // Who follows it counts on: a log that ends with the last number cannot be followed.
+    let at = |seq| LogPosition { epoch: Epoch(8), seq: Seq(seq) };
+    let append = |seq: u64, entries: usize| {
+        let mut append = Append {
+            group: GROUP,
+            epoch: Epoch(9),
+            claim: None,
+            prev: at(seq),
+            entries: entries_of(entries),
+            commit: Seq(99),
+        };
+        let first = seq.saturating_add(1);
+        for (entry, seq) in append.entries.iter_mut().zip(first..u64::MAX) {
+            entry.seq = Seq(seq);
+        }
+        Message::Append(append)
+    };
+    let offer = |seq| {
+        let (snapshot, windows) = (SnapshotId(4), Arc::default());
+        let (group, epoch) = (GROUP, Epoch(9));
+        Message::SnapshotOffer(SnapshotOffer {
+            group,
+            epoch,
+            claim: None,
+            snapshot,
+            at: at(seq),
+            windows,
+        })
+    };
+    let read = |message: &Message| Message::try_from(PeerMessage::from(message));
+    for last in
+        [append(u64::MAX, 0), append(u64::MAX - 1, 1), append(u64::MAX - 2, 2), offer(u64::MAX)]
+    {
+        assert_eq!(
+            read(&last).map_err(|failure| failure.code),
+            Err(ErrorCode::Malformed),
+            "{last:?}"
+        );
+    }
+    for other in [append(u64::MAX - 1, 0), append(u64::MAX - 2, 1), offer(u64::MAX - 1)] {
+        assert_eq!(read(&other).as_ref(), Ok(&other));
+    }
+}
+
+fn entries_of(count: usize) -> Vec<Entry> {
+    entries().into_iter().cycle().take(count).collect()
+}
+
+proptest! {
+    #[test]
+    fn noise_is_survived(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
+        crate::fuzzing::replication(&noise);
+    }
+
+    #[test]
+    fn flipped_bytes_are_survived(
+        at in any::<proptest::sample::Index>(),
+        flip in 1u8..,
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        for mut bytes in everything() {
+            let place = at.index(bytes.len());
+            bytes[place] ^= flip;
+            crate::fuzzing::replication(&bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            crate::fuzzing::replication(&bytes);
+        }
     }
 }

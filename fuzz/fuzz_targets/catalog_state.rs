@@ -1,0 +1,6 @@
+//! Any bytes as a state of the catalog, and as changes of one: refused, or sound and the same when written and read again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| holo_fuzz::bounded(bytes, holo_core::fuzzing::catalog_state));
