@@ -49,6 +49,12 @@ pub(crate) struct Written {
     pub(crate) failed: Vec<(LeftBehind, Failure)>,
 }
 
+impl Written {
+    fn fail(&mut self, groups: Vec<LeftBehind>, why: &Failure) {
+        self.failed.extend(groups.into_iter().map(|left| (left, why.clone())));
+    }
+}
+
 /// Finds every file that the last stop of this node has left, as far as no process has deleted any since: one that is
 /// missing, on a disk that is not mounted perhaps, is not the same as one that was never written.
 ///
@@ -102,25 +108,21 @@ impl Kept {
     }
 
     /// Writes down what `life` leaves, one group after the other as long as `goes_on`, which is asked at every page.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorCode::FileFailed`] when it is not known whether anything is on disk.
     pub(crate) fn write(
         &self,
         life: Incarnation,
         groups: Vec<LeftBehind>,
         goes_on: impl Fn() -> bool,
-    ) -> Result<Written, Failure> {
-        let mut written = Written::default();
+    ) -> Written {
+        let (mut written, mut done) = (Written::default(), Vec::new());
         let prepared = make_directory(&self.folder)
             .and_then(|()| self.home.catalog_key())
             .and_then(|key| self.home.forget_kept_list().map(|()| key));
         let key = match prepared {
             Ok(key) => key,
             Err(failure) => {
-                written.failed = groups.into_iter().map(|left| (left, failure.clone())).collect();
-                return Ok(written);
+                written.fail(groups, &failure);
+                return written;
             }
         };
         for left in groups {
@@ -146,12 +148,18 @@ impl Kept {
                 tracing::warn!(%group, code = %failure.code, message = %failure.message, "pages of an earlier life are not deleted");
             }
             self.lives.lock().entry(group).or_default().insert(life);
+            done.push(left);
         }
-        file::sync_folder(&self.folder)?;
+        if let Err(failure) = file::sync_folder(&self.folder) {
+            // Nobody knows which of them are on disk.
+            (written.groups, written.bytes) = (0, 0);
+            written.fail(done, &failure);
+            return written;
+        }
         if let Err(failure) = self.home.set_kept_list(&self.names()) {
             tracing::warn!(code = %failure.code, message = %failure.message, "nothing will tell the next start which files it should find");
         }
-        Ok(written)
+        written
     }
 
     /// The names of all files.

@@ -34,7 +34,7 @@ pub(crate) async fn leave(
         let still_wanted = Arc::downgrade(&wanted);
         let goes_on = move || still_wanted.strong_count() > 0;
         let here = kept.clone();
-        let written = blocking(move || here.write(life, groups, goes_on)).await?;
+        let written = blocking(move || Ok(here.write(life, groups, goes_on))).await?;
         count += written.groups;
         bytes += written.bytes;
         let Some((_, why)) = written.failed.first() else { break };

@@ -19,7 +19,7 @@ async fn brought_up(spoil: impl FnOnce(&mut Vec<u8>)) -> (u64, bool) {
     let (at, windows) = (LogPosition::default(), Arc::default());
     let remains = Remains { group: GROUP, at, windows };
     let left = LeftBehind { remains, frozen, was_member: true, is_alone: true };
-    assert_eq!(kept.write(Incarnation(1), vec![left], || true).unwrap().groups, 1);
+    assert_eq!(kept.write(Incarnation(1), vec![left], || true).groups, 1);
     let file = std::fs::read_dir(folder.path().join("kept")).unwrap().next().unwrap().unwrap();
     let mut bytes = std::fs::read(file.path()).unwrap();
     spoil(&mut bytes);

@@ -51,7 +51,7 @@ impl Life {
     }
 
     fn write(&self, life: u32, groups: Vec<LeftBehind>) -> (usize, u64) {
-        let written = self.kept.write(Incarnation(life), groups, || true).unwrap();
+        let written = self.kept.write(Incarnation(life), groups, || true);
         assert!(written.failed.is_empty(), "{:?}", written.failed);
         (written.groups, written.bytes)
     }
@@ -249,7 +249,7 @@ fn when_time_is_up_whole_groups_stay_and_no_part_of_one() {
         pages.get() <= 3
     };
     let groups = (1..=3).map(|value| left(group(value, 1), 1)).collect();
-    let written = life.kept.write(LIFE, groups, goes_on).unwrap();
+    let written = life.kept.write(LIFE, groups, goes_on);
     assert_eq!((written.groups, written.bytes), (1, 2 * PAGE_BYTES as u64));
     let left: Vec<_> = fs::read_dir(&life.kept.folder).unwrap().map(|it| it.unwrap()).collect();
     assert_eq!(left.len(), 1, "{left:?}");
@@ -286,7 +286,7 @@ fn a_group_that_cannot_be_written_keeps_no_other_from_it() {
     fs::create_dir(blocked).unwrap();
     fs::remove_file(life.file(GROUP)).unwrap();
     let groups = vec![left(group(1, 1), 1), left(GROUP, 2), left(group(3, 1), 3)];
-    let written = life.kept.write(Incarnation(4), groups, || true).unwrap();
+    let written = life.kept.write(Incarnation(4), groups, || true);
     let [(left, failure)] = written.failed.as_slice() else { panic!("{written:?}") };
     assert_eq!((left.remains.group, failure.code), (group(1, 1), ErrorCode::FileFailed));
     let next = life.found();
@@ -336,7 +336,7 @@ fn no_key_is_made_where_something_is_encrypted_with_one_that_is_gone() {
     let good = fs::read(&key).unwrap();
     fs::remove_file(&key).unwrap();
     assert_eq!(read(&life.kept, GROUP).unwrap_err().code, ErrorCode::FileFailed);
-    let written = life.kept.write(Incarnation(4), vec![left(GROUP, 2)], || true).unwrap();
+    let written = life.kept.write(Incarnation(4), vec![left(GROUP, 2)], || true);
     assert_eq!((written.groups, written.failed.len()), (0, 1));
     assert!(!key.exists());
     let aside = life.folder.path().join("aside");
