@@ -36,6 +36,11 @@ pub(crate) fn copies(number: u64) -> String {
     Count(number).of("copy")
 }
 
+/// A time that somebody gave: in whole units where it has no others.
+pub(crate) fn given_duration(time: Duration) -> String {
+    if time.subsec_nanos() == 0 { rough_duration(time) } else { duration(time) }
+}
+
 /// Whole units, the next one up, for what is only about to be known: `1 s`, `13 s`, `4 min`, `3 h`, `2 days`.
 pub(crate) fn rough_duration(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
@@ -74,8 +79,15 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, Failure> {
 ///
 /// [`ErrorCode::InvalidArgument`].
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, Failure> {
-    let factors =
-        [("ms", 1e-3), ("us", 1e-6), ("min", 60.0), ("m", 60.0), ("h", 3600.0), ("s", 1.0)];
+    let factors = [
+        ("ms", 1e-3),
+        ("us", 1e-6),
+        ("min", 60.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+        ("d", 86_400.0),
+        ("s", 1.0),
+    ];
     let lower = text.trim().to_ascii_lowercase();
     let (number, factor) = factors
         .iter()
@@ -89,7 +101,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, Failure> {
         .filter(|time| !time.is_zero() && time.as_secs() <= 366 * 24 * 3600)
         .ok_or_else(|| {
             Failure::new(ErrorCode::InvalidArgument, format!("{text:?} is no length of time"))
-                .help("write a number and a unit, such as 500ms, 30s or 2min")
+                .help("write a number and a unit, such as 500ms, 30s, 2min or 7d")
         })
 }
 
@@ -101,6 +113,16 @@ fn to_f64(number: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_told_as_it_was_given() {
+        // It said "not done within 1 s" of half a second, and took no days where 7 days were the most.
+        let told = |text| given_duration(parse_duration(text).unwrap());
+        assert_eq!(told("500ms"), "500.0 ms");
+        assert_eq!(told("1500ms"), "1.50 s");
+        assert_eq!(told("10m"), "10 min");
+        assert_eq!(parse_duration("7d"), parse_duration("168h"));
+    }
 
     #[test]
     fn quantities_read_well() {

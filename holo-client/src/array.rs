@@ -391,7 +391,8 @@ impl ArrayBuilder {
         self
     }
 
-    /// Copies that the cluster keeps, on as many nodes; 0 for the cluster's default, two where there are two nodes.
+    /// Copies that the cluster keeps, on as many nodes; 0 for the cluster's default, which is two, as far as so many
+    /// are in service when it is made. It stays at that.
     pub fn replicas(mut self, copies: u32) -> Self {
         self.replicas = copies;
         self

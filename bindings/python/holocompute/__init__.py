@@ -8,9 +8,9 @@
 
 Slices are read into NumPy arrays and written from them; single elements are changed atomically, as in
 ``a.fetch_add(i, 1)``. Operators and functions are lazy: the nodes that hold the elements compute them when
-``compute``, ``store``, ``item`` or an assignment asks for the result. Every element has two copies where there are two
-nodes (``replicas=`` asks for more or fewer), so that no node takes data with it when it dies. What distributed arrays
-cannot do raises :class:`NotSupported`, which names what to use instead.
+``compute``, ``store``, ``item`` or an assignment asks for the result. An array gets two copies of every
+element where two nodes are in service (``replicas=`` asks for more or fewer), so that no node takes data with it when
+it dies. What distributed arrays cannot do raises :class:`NotSupported`, which names what to use instead.
 """
 
 from holocompute._array import Array

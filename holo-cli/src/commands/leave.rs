@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use holo_core::wire::NodeOrderKind;
-use holo_core::{ErrorCode, Failure};
+use holo_core::{ErrorCode, Failure, Retry};
 use holo_node::{Config, NodeSettings};
 use serde::Serialize;
 
@@ -21,7 +21,8 @@ Examples:
   holo leave --node n2 --plan
 
 The data is copied to the others first. The node's process ends by itself when it has left; to come back it needs a new
-ticket and a new directory. Ctrl-C leaves the drain to go on: the same command continues, `holo undrain` takes it back.")]
+ticket and a new directory. Ctrl-C leaves the drain to go on, and nothing more: the node is a member until the same
+command, given again, has seen the drain's end. `holo undrain` takes the drain back.")]
 #[command(group = clap::ArgGroup::new("which").required(true))]
 pub(crate) struct Args {
     /// Directory of the node
@@ -74,7 +75,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     confirm(context, args.yes, &question)?;
     if !plan.is_over() {
         drain::begin(&cluster, member, args.deadline).await?;
-        drain::follow(&cluster, member, &plan.warnings, args.deadline, context).await?;
+        let followed = drain::follow(&cluster, member, &plan.warnings, args.deadline, context);
+        followed.await.map_err(|failure| unfinished(failure, name))?;
     }
     cluster.change_node(drain::order(member, NodeOrderKind::Leave)).await?;
     if context.output.is_json() {
@@ -84,4 +86,33 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         context.output.note("its process ends by itself; its directory is of no more use");
     }
     Ok(())
+}
+
+/// What is to be done where nobody sees the drain's end: it goes on by itself, the leave does not.
+fn unfinished(failure: Failure, name: &str) -> Failure {
+    let goes_on = failure.code == ErrorCode::Cancelled || failure.code.retry() != Retry::Never;
+    if !goes_on {
+        return failure;
+    }
+    failure.help(format!(
+        "{name} stays a member, drained or not, until `holo leave --node {name}` is given again; `holo undrain {name}` takes the drain back"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It named only `holo drain`, after which the node was drained and a member for ever.
+    #[test]
+    fn whoever_interrupts_a_leave_is_told_to_give_it_again() {
+        for code in [ErrorCode::Cancelled, ErrorCode::DeadlineExceeded, ErrorCode::Unreachable] {
+            let failure = Failure::new(code, "the drain of n5 goes on").help("`holo drain n5`");
+            let help = unfinished(failure, "n5").help.unwrap();
+            assert!(help.contains("`holo leave --node n5`"), "{help}");
+            assert!(help.contains("`holo undrain n5`"), "{help}");
+        }
+        let taken_back = Failure::new(ErrorCode::Conflict, "the drain of n5 was taken back");
+        assert_eq!(unfinished(taken_back, "n5").help, None);
+    }
 }

@@ -34,15 +34,20 @@ enum Command {
     Evict(evict::Args),
 }
 
-/// Put nothing new on a node; what it has stays
+/// Give a node no further partitions; those that it has stay, with what new arrays put into them
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  holo node cordon n2")]
+#[command(after_help = "\
+Example:
+  holo node cordon n2
+
+Arrays lie in partitions. A node's share of them stays on it, so new arrays lie there as well; it gets no more of them when
+others leave or join, unless there would be too few copies without it. `holo drain` takes everything off a node.")]
 struct CordonArgs {
     /// The node: its name, or the first letters of its name or id
     node: String,
 }
 
-/// Let a node take new data and tasks again
+/// Let a node be given further partitions again
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  holo node uncordon n2")]
 struct UncordonArgs {
@@ -64,7 +69,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
             let changed = change(&args.node, NodeOrderKind::Cordon, "cordoned", context);
             let name = changed.await?;
             context.output.note(&format!(
-                "what it has stays on it and is served; `holo drain {name}` would move it away"
+                "its share of the partitions stays on it and is served, and new arrays lie there as well; `holo drain {name}` would move all of it away"
             ));
             Ok(())
         }

@@ -201,6 +201,20 @@ fn beside_a_dead_node_with_last_copies_every_command_says_what_that_means() {
     let warning = plan["warnings"][0].as_str().unwrap();
     assert!(warning.starts_with("n2 does not answer: the last copy of "), "{plan}");
     assert!(warning.contains("parts of lone, cannot be moved before it is back"), "{plan}");
+    // It said to drain it instead, which waits for the very node.
+    let said = lab.run(&["node", "evict", "n2", "--yes"]).refused("HC1105", 6);
+    assert!(said.contains("help: start n2 again with `holo agent"), "{said}");
+    // A leave told a time left, which grew, and not that it waited; nor that it was to be given again.
+    let said =
+        lab.run(&["leave", "--node", "n2", "--yes", "--deadline", "1s"]).refused("HC1402", 9);
+    let waits = "it waits: n2 does not answer and has the last copy of ";
+    assert!(said.contains(waits) && said.contains("`holo leave --node n2`"), "{said}");
+    assert!(lab.run(&["status"]).stdout.contains(waits));
+    let status: serde_json::Value =
+        serde_json::from_str(&lab.run(&["status", "-o", "json"]).stdout).unwrap();
+    let drain = &status["drains"][0];
+    assert_eq!((&drain["node"], &drain["eta_ms"]), (&"n2".into(), &serde_json::Value::Null));
+    lab.run(&["undrain", "n2"]).ok();
     let verify = lab.run(&["ring", "verify"]);
     assert_eq!(verify.code, 9, "{verify:?}");
     assert!(verify.stderr.contains("could not be compared without n2"), "{verify:?}");

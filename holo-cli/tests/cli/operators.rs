@@ -329,6 +329,10 @@ fn without_a_majority_the_catalog_refuses_and_what_is_left_is_shown() {
     let status = cluster.run(&["status", "--timeout", "3s"]);
     assert_eq!(status.code, 8, "{status:?}");
     assert!(status.stdout.contains("n1") && status.stderr.contains("HC1405"), "{status:?}");
+    // It listed the dead as up, with exit code 0 and not a word.
+    let ls = cluster.run(&["node", "ls"]);
+    assert!(ls.stdout.contains("n1") && ls.stderr.contains("error[HC1405]"), "{ls:?}");
+    assert_eq!(ls.code, 8, "{ls:?}");
     // It had a row for each group, and named one of the addresses.
     let verify = cluster.run(&["ring", "verify", "--timeout", "3s"]);
     assert_eq!(verify.code, 9, "{verify:?}");

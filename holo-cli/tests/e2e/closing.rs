@@ -199,6 +199,13 @@ async fn a_stop_that_is_taken_back_leaves_a_cluster_that_goes_on() {
         report.notes.iter().any(|note| note.contains("being shut down"))
     })
     .await;
+    // And why, by each of them: only its log had it.
+    let report = until_report(&cluster, "the reasons are told", |report| {
+        report.notes.iter().filter(|note| note.contains("cannot write down")).count() == 3
+    })
+    .await;
+    let why = report.notes.iter().find(|note| note.contains("cannot write down")).unwrap();
+    assert!(why.contains("hold") && why.contains("`holo shutdown --cluster --cancel`"), "{why}");
     let array = wide(&cluster).await.with_deadline(BRIEFLY);
     let refused = array.write(0, &wide_values(1)).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::ShuttingDown, "{refused}");

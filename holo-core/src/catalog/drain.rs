@@ -103,11 +103,15 @@ impl CatalogState {
             if *needed > free {
                 let name = self.nodes.get(to).map_or("?", |node| node.name.as_str());
                 let (needed, free) = (ByteCount(*needed), ByteCount(free));
-                let message = format!("node {name} would get {needed} and has room for {free}");
-                refusals.push(
-                    Failure::new(ErrorCode::OutOfCapacity, message)
-                        .help("add a node or memory, or free arrays"),
-                );
+                let mut message = format!("node {name} would get {needed} and has room for {free}");
+                if self.groups.values().any(|config| !config.learners.is_empty()) {
+                    message.push_str(" while moves are under way, which change both");
+                }
+                let mut help = "add a node or memory, or free arrays".to_owned();
+                if let Some(undrain) = self.back_into_service() {
+                    help = format!("{undrain}, or {help}");
+                }
+                refusals.push(Failure::new(ErrorCode::OutOfCapacity, message).help(help));
             }
         }
         Ok(DrainPlan {
@@ -131,14 +135,45 @@ impl CatalogState {
         }
     }
 
+    /// What takes a node that was emptied and answers back into service; `None` when there is none.
+    pub fn back_into_service(&self) -> Option<String> {
+        let idle = self.nodes.values().filter(|node| node.up && node.state == NodeState::Drained);
+        let names: Vec<&str> = idle.map(|node| node.name.as_str()).collect();
+        let first = names.first()?;
+        let was = if names.len() == 1 { "was" } else { "were" };
+        Some(format!(
+            "`holo undrain {first}` takes a node back into service ({} {was} drained)",
+            listed(&names)
+        ))
+    }
+
+    /// Why copies are missing that nobody makes: all nodes in service answer, none is being drained, and they are fewer than
+    /// some array has copies.
+    pub fn too_few_in_service(&self) -> Option<String> {
+        let takes = || self.nodes.values().filter(|node| node.state.may_hold());
+        let there = takes().count();
+        let copies = self.arrays().map(|array| usize::from(array.replicas)).max()?;
+        // A drain that is under way warns of it by itself.
+        let changes = takes().any(|node| !node.up) || self.nodes.values().any(is_draining);
+        if there >= copies || changes {
+            return None;
+        }
+        let verb = if there == 1 { "node is" } else { "nodes are" };
+        let more = self.back_into_service().unwrap_or_else(|| "add nodes".to_owned());
+        Some(format!("arrays of {copies} copies have fewer: {there} {verb} in service; {more}"))
+    }
+
     /// Why a node cannot be emptied, as far as the catalog alone can tell.
     pub(super) fn drain_refusals(&self, node: NodeNumber) -> Vec<Failure> {
         let Receivers { left, silent } = self.receivers_without(node);
         let name = self.nodes.get(&node).map_or("?", |node| node.name.as_str());
-        let help = match silent.as_slice() {
+        let mut help = match silent.as_slice() {
             [] => "add a node first".to_owned(),
             silent => format!("start {} again or add a node first", listed(silent)),
         };
+        if let Some(undrain) = self.back_into_service() {
+            help = format!("{undrain}, or {help}");
+        }
         if left == 0 {
             let message = match silent.as_slice() {
                 [] => format!("no other node could hold what node {name} holds"),

@@ -84,14 +84,24 @@ impl CatalogState {
         self.occupied(&groups)
     }
 
-    pub(super) fn last_copy_refusal(&self, name: &str, groups: &BTreeSet<GroupId>) -> Failure {
+    /// Why a node stays of which these groups have no other copy; and how they get one, which takes the node itself.
+    pub(super) fn last_copy_refusal(
+        &self,
+        node: NodeNumber,
+        groups: &BTreeSet<GroupId>,
+    ) -> Failure {
+        let (name, up) = self.nodes.get(&node).map_or(("?", false), |it| (it.name.as_str(), it.up));
         let message = format!(
             "node {name} has the last copy of {}, with data of {}",
             Count::from(groups.len()).of("group"),
             self.arrays_named(groups)
         );
+        let instead = match up {
+            true => format!("drain it instead: `holo drain {name}`"),
+            false => format!("start {name} again with `holo agent --dir DIR`"),
+        };
         Failure::new(ErrorCode::LastCopy, message)
-            .help("drain the node instead, or say --accept-loss to give this data up")
+            .help(format!("{instead}; `holo node evict {name} --accept-loss` gives this data up"))
     }
 
     /// The names of arrays with data in any of `groups`, with an end to long lists.

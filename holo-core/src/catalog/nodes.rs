@@ -53,7 +53,7 @@ pub enum NodeState {
     Joining,
     /// A full member.
     Active,
-    /// Keeps what it holds and gets nothing new.
+    /// Keeps its partitions, with what new arrays put into them, and gets no more of them.
     Cordoned,
     /// Being emptied.
     Draining {
@@ -281,7 +281,7 @@ impl CatalogState {
         self.refuse_last_voter(number, &name)?;
         let held: BTreeSet<_> = self.only_held_by(number).into_iter().collect();
         if !held.is_empty() {
-            return Err(self.last_copy_refusal(&name, &held));
+            return Err(self.last_copy_refusal(number, &held));
         }
         self.put_state(number, NodeState::Left);
         self.bury(number);
@@ -312,7 +312,7 @@ impl CatalogState {
         self.refuse_last_voter(number, &name)?;
         let last_copies = self.last_copies(number);
         if !accept_loss && !last_copies.is_empty() {
-            return Err(self.last_copy_refusal(&name, &last_copies));
+            return Err(self.last_copy_refusal(number, &last_copies));
         }
         self.put_state(number, NodeState::Evicted);
         self.bury(number);
@@ -346,10 +346,15 @@ impl CatalogState {
     fn refuse_last_voter(&self, number: NodeNumber, name: &str) -> Result<(), Failure> {
         if self.voters == [number] {
             let message = format!("node {name} is the only one that votes in the catalog");
-            return Err(Failure::new(ErrorCode::DrainRefused, message)
-                .help(format!(
-                    "`holo drain {name}` gives its vote to another node first; `holo status` shows the voters"
-                )));
+            let drain = format!("`holo drain {name}` gives its vote to another node first");
+            // Where nobody else is in service, that would be refused.
+            let others = self.nodes.values().filter(|node| node.number != number);
+            let alone = !others.into_iter().any(|node| node.up && node.state.may_hold());
+            let help = match self.back_into_service().filter(|_| alone) {
+                Some(undrain) => format!("{undrain}; then {drain}"),
+                None => format!("{drain}; `holo status` shows the voters"),
+            };
+            return Err(Failure::new(ErrorCode::DrainRefused, message).help(help));
         }
         Ok(())
     }

@@ -253,7 +253,7 @@ pub struct NodeOrder {
 pub enum NodeOrderKind {
     /// Nothing was said.
     Unknown = 0,
-    /// Nothing new comes to it.
+    /// It gets no further partitions.
     Cordon = 1,
     /// As before.
     Uncordon = 2,

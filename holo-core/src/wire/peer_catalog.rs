@@ -125,6 +125,9 @@ pub struct Heartbeat {
     /// How it does.
     #[prost(message, optional, tag = "5")]
     pub load: Option<NodeLoad>,
+    /// Why it cannot write down what it holds, while the whole cluster is being shut down; empty when it can.
+    #[prost(string, tag = "6")]
+    pub cannot_write: String,
 }
 
 /// What a node holds and does.

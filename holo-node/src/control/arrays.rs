@@ -190,19 +190,24 @@ impl Control {
                 let used = load.reserved_bytes.saturating_add(promised(number));
                 let free = load.reserved_bytes_max.saturating_sub(used);
                 if *need > free {
+                    // What was promised or freed a moment ago may be in the figures twice or still: an empty node's is
+                    // sure, and enough where that one is too small.
+                    let may_pass = *need <= load.reserved_bytes_max;
+                    let most = ByteCount(load.reserved_bytes_max);
+                    let room = match may_pass {
+                        true => format!("has {} of {most} left", ByteCount(free)),
+                        false => format!("takes {most} at most"),
+                    };
                     let message = format!(
-                        "array {} needs {} on node {}, which has {} of {} left",
+                        "array {} needs {} on node {}, which {room}",
                         new.name,
                         ByteCount(*need),
-                        node.name,
-                        ByteCount(free),
-                        ByteCount(load.reserved_bytes_max)
+                        node.name
                     );
                     let full = Failure::new(ErrorCode::OutOfCapacity, message)
                         .help("free arrays, ask for fewer copies, or add nodes or memory");
                     // What was freed a moment ago shows in the node's next figures; nothing that is freed helps what
                     // an empty node could not hold.
-                    let may_pass = *need <= load.reserved_bytes_max;
                     let stale = may_pass
                         && (promised(number) > 0
                             || duties.freed_at.is_some_and(|at| now.since(at) < FREED_WITHIN));

@@ -46,6 +46,11 @@ impl Control {
         self.unresumed.store(groups as u64, Ordering::Relaxed);
     }
 
+    /// From now on heartbeats tell why this node cannot write down what it holds; nothing when it can.
+    pub(crate) fn note_unwritten(&self, reason: &str) {
+        self.cannot_write.lock().replace_range(.., reason);
+    }
+
     /// The groups of which an earlier life of this node is in sync; `None` as long as that is not known.
     pub(crate) fn to_resume(&self, me: ReplicaId) -> Option<Vec<PastReplica>> {
         self.copy.read(|state| state.to_resume(me))
@@ -115,7 +120,7 @@ impl Control {
     }
 }
 
-/// How a close goes, or how far the cluster has come back.
+/// How a close goes: whom it waits for, but not those who wait themselves; or how far the cluster has come back.
 pub(super) fn close_report(state: &CatalogState) -> CloseReport {
     let Some(close) = state.close() else {
         return CloseReport { stage: "open".to_owned(), ..CloseReport::default() };
@@ -143,7 +148,12 @@ pub(super) fn close_report(state: &CatalogState) -> CloseReport {
         } else if hold.is_whole(config) {
             report.groups_done += 1;
         } else {
-            let late = config.in_sync.iter().filter(|it| !hold.holders.contains(it));
+            // The primary goes first: the others cannot write before it has told which operation is the last.
+            let begun = hold.epoch == config.epoch;
+            let late = config.in_sync.iter().filter(|it| match begun {
+                true => !hold.holders.contains(it),
+                false => **it == config.primary,
+            });
             waits_for.extend(late.filter_map(|it| missing(it.node)));
         }
     }

@@ -50,6 +50,8 @@ pub(crate) struct Duties {
     /// When the voters may be changed again.
     voters_after: Instant,
     voters_changing: bool,
+    /// Why they are not as they should be; `None` when the last change of them was done.
+    voters_stuck: Option<Failure>,
     uncounted_since: Option<Instant>,
     /// Until then this node's vote does not end for lack of a record.
     recruited_until: Instant,
@@ -176,6 +178,9 @@ impl Control {
             wanted.iter().copied().collect::<BTreeSet<_>>() == present && wanted == recorded;
         {
             let mut duties = self.duties.lock();
+            if settled {
+                duties.voters_stuck = None;
+            }
             if settled || wanted.is_empty() || duties.voters_changing || now < duties.voters_after {
                 return;
             }
@@ -186,11 +191,20 @@ impl Control {
             let changed = control.change_voters(&voting, wanted, recorded).await;
             let mut duties = control.duties.lock();
             duties.voters_changing = false;
-            if let Err(failure) = changed {
-                tracing::debug!(%failure, "the voters stay as they are for now");
-                duties.voters_after = control.clock.now().after(VOTERS_PAUSE);
+            match changed {
+                Ok(()) => duties.voters_stuck = None,
+                Err(failure) => {
+                    tracing::debug!(%failure, "the voters stay as they are for now");
+                    duties.voters_after = control.clock.now().after(VOTERS_PAUSE);
+                    duties.voters_stuck = Some(failure);
+                }
             }
         });
+    }
+
+    /// Why the voters are not as they should be, once changing them has failed.
+    pub(super) fn voters_stuck(&self) -> Option<Failure> {
+        self.duties.lock().voters_stuck.clone()
     }
 
     /// Makes the wanted nodes the voters: gives new ones the secrets, then changes the agreement, then the record.
@@ -206,7 +220,12 @@ impl Control {
         for number in &wanted {
             let id = match present.get(number) {
                 Some(id) => *id,
-                None => self.recruit(*number).await?,
+                None => self.recruit(*number).await.map_err(|failure| {
+                    let name =
+                        self.copy.read(|state| state.node(*number).map(|it| it.name.clone()));
+                    let name = name.unwrap_or_else(|| number.to_string());
+                    failure.context(format!("node {name} is to vote and is not ready to"))
+                })?,
             };
             ids.insert(id);
         }

@@ -10,6 +10,8 @@ use holo_core::{ErrorCode, Failure, Instant, UnixMillis, limits};
 
 /// Nonces of one node that are remembered.
 const NONCES_KEPT: usize = 128;
+/// Characters of a node's own words that are kept.
+const REASON_CHARS_MAX: usize = 500;
 
 /// What nodes said of themselves.
 #[derive(Debug, Default)]
@@ -28,6 +30,8 @@ pub(crate) struct Beats {
     pub(crate) ahead_ms: i64,
     /// What it holds and does.
     pub(crate) load: NodeLoad,
+    /// Why it cannot write down what it holds; empty when it can.
+    pub(crate) cannot_write: String,
     nonces: VecDeque<[u8; 16]>,
 }
 
@@ -59,6 +63,7 @@ impl Health {
             incarnation: Incarnation(0),
             ahead_ms: 0,
             load: NodeLoad::default(),
+            cannot_write: String::new(),
             nonces: VecDeque::new(),
         });
         if known.nonces.contains(&nonce) {
@@ -72,6 +77,8 @@ impl Health {
         known.incarnation = Incarnation(beat.incarnation);
         known.ahead_ms = beat.unix_ms.wrapping_sub(wall.0).cast_signed();
         known.load = beat.load.unwrap_or_default();
+        let words = beat.cannot_write.chars().filter(|letter| !letter.is_control());
+        known.cannot_write = words.take(REASON_CHARS_MAX).collect();
         Ok(())
     }
 
@@ -88,6 +95,12 @@ impl Health {
     /// What a node said last in this life.
     pub(crate) fn load(&self, replica: ReplicaId) -> Option<NodeLoad> {
         self.beats_of(replica).map(|beats| beats.load)
+    }
+
+    /// Why a node cannot write down what it holds, as it said in this life; `None` when it can.
+    pub(crate) fn cannot_write(&self, replica: ReplicaId) -> Option<&str> {
+        let reason = self.beats_of(replica).map(|beats| beats.cannot_write.as_str());
+        reason.filter(|reason| !reason.is_empty())
     }
 
     fn beats_of(&self, replica: ReplicaId) -> Option<&Beats> {
@@ -137,6 +150,22 @@ mod tests {
         );
         health.hear(now, WALL, from, &beat(1, WALL.0 - 60_000)).unwrap();
         assert_eq!(health.beats(from).unwrap().ahead_ms, -60_000);
+    }
+
+    #[test]
+    fn what_a_node_cannot_write_is_told_until_it_can_and_in_bounds() {
+        let mut health = Health::default();
+        let from = ReplicaId { node: NodeNumber(1), incarnation: Incarnation(1) };
+        let mut said = |nonce, reason: &str| {
+            let beat = Heartbeat { cannot_write: reason.to_owned(), ..beat(nonce, WALL.0) };
+            health.hear(Instant(0), WALL, from.node, &beat).unwrap();
+            health.cannot_write(from).map(str::to_owned)
+        };
+        let full = "hold: No space left on device";
+        assert_eq!(said(1, full).as_deref(), Some(full));
+        assert_eq!(said(2, "\u{1b}[2Jhold\n").as_deref(), Some("[2Jhold"));
+        assert_eq!(said(3, &"x".repeat(9000)).map(|reason| reason.len()), Some(REASON_CHARS_MAX));
+        assert_eq!(said(4, ""), None);
     }
 
     #[test]

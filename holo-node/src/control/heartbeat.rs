@@ -88,6 +88,7 @@ impl Control {
             nonce: nonce.to_vec(),
             version: *self.copy.version().borrow(),
             load: self.load.get().map(|load| load()),
+            cannot_write: self.cannot_write.lock().clone(),
         };
         if self.is_leader() {
             return self.health.lock().hear(

@@ -129,6 +129,8 @@ pub(crate) struct Control {
     /// Groups that this node has on disk and cannot read.
     unreadable: AtomicU64,
     unresumed: AtomicU64,
+    /// Why this node cannot write down what it holds; empty when it can.
+    cannot_write: Mutex<String>,
     tasks: Mutex<JoinSet<()>>,
     /// Held for as long as this process runs the node.
     lock: Mutex<Option<File>>,
@@ -191,6 +193,7 @@ impl Control {
             load: OnceLock::new(),
             unreadable: AtomicU64::new(0),
             unresumed: AtomicU64::new(0),
+            cannot_write: Mutex::default(),
             tasks: Mutex::default(),
             home,
             lock: Mutex::new(Some(lock)),

@@ -210,7 +210,7 @@ impl Writer {
 ///
 /// # Errors
 ///
-/// [`ErrorCode::Corrupt`] for a file that is damaged, cut off, of another group, state, close, node or key;
+/// [`ErrorCode::Corrupt`] for a file that is damaged, cut off, of another group, state, close, node, life or key;
 /// [`ErrorCode::VersionMismatch`], [`ErrorCode::FileFailed`], and those of `take`.
 pub(super) fn read(
     folder: &Path,
@@ -248,7 +248,7 @@ fn read_from(
     let mut salt = [0; SALT_BYTES];
     salt.copy_from_slice(&rest[..SALT_BYTES]);
     if head != *subject.head(&salt) {
-        return Err(corrupt("it is of another group, node, close or state than is wanted"));
+        return Err(corrupt("it is of another group, node, life, close or state than is wanted"));
     }
     let mut sealer = Sealer::new(key, &salt, head.to_vec())?;
     let (mut pages, mut all, mut state) = (0u64, blake3::Hasher::new(), None);

@@ -43,6 +43,7 @@ pub(crate) async fn keep(control: Arc<Control>, data: Arc<DataPlane>, me: Replic
         home,
         folder,
         written: BTreeMap::new(),
+        unwritten: BTreeMap::new(),
         unreadable: BTreeSet::new(),
         postponed: BTreeMap::new(),
         swept: false,
@@ -58,6 +59,8 @@ struct Keeper {
     folder: PathBuf,
     /// What is on disk, and need not be written again.
     written: BTreeMap<GroupId, (CloseId, Epoch, Seq, u64)>,
+    /// Groups that could not be written, with the reason and the time of the next try.
+    unwritten: BTreeMap<GroupId, (Failure, Instant)>,
     /// Groups whose files this process will not offer: they are not what was written.
     unreadable: BTreeSet<GroupId>,
     /// Groups whose files could not be read for want of room, or by the disk's fault; with the time of the next try.
@@ -90,6 +93,8 @@ impl Keeper {
     /// The cluster is open: what lies here is of no use any more.
     async fn sweep(&mut self) -> Option<Duration> {
         self.written.clear();
+        self.unwritten.clear();
+        self.note_unwritten();
         self.unreadable.clear();
         self.postponed.clear();
         self.note_unreadable();
@@ -113,9 +118,14 @@ impl Keeper {
     /// Writes what has come to rest and is not written yet, and says so.
     async fn write(&mut self, close: CloseId, groups: Vec<ToHold>) -> Option<Duration> {
         self.swept = false;
+        let ours: BTreeSet<GroupId> = groups.iter().map(|it| it.group).collect();
+        self.unwritten.retain(|group, _| ours.contains(group));
+        self.note_unwritten();
         if groups.is_empty() {
             return None;
         }
+        let now = self.control.now();
+        let mut pause = DISK_PAUSE;
         let mut batch = Vec::new();
         let mut frozen = Vec::new();
         for ToHold { group, epoch, last } in groups {
@@ -127,27 +137,26 @@ impl Keeper {
             });
             if let Some((_, _, seq, bytes)) = known {
                 batch.push(Held { group, epoch, seq: *seq, bytes: *bytes, at: epoch });
+            } else if self.unwritten.get(&group).is_some_and(|(_, until)| *until > now) {
+                // It holds up no others, and its disk is not asked more often.
+                continue;
             } else if let Some((seq, pages)) = self.data.freeze(close, group, epoch, last) {
                 frozen.push((self.subject(close, group, epoch, seq)?, pages));
             }
+            pause = STEP;
         }
         if !frozen.is_empty() {
+            let asked: Vec<GroupId> = frozen.iter().map(|(subject, _)| subject.group).collect();
             let (home, folder) = (self.home.clone(), self.folder.clone());
-            match blocking(move || write_files(&home, &folder, frozen)).await {
-                Ok(holds) => {
-                    for held in &holds {
-                        let Held { group, epoch, seq, bytes, .. } = *held;
-                        self.written.insert(group, (close, epoch, seq, bytes));
-                    }
-                    batch.extend(holds);
-                }
-                Err(failure) => {
-                    tracing::error!(code = %failure.code, message = %failure.message, "this node cannot write down what it holds; the cluster does not stop before it has");
-                    // Whatever is new meanwhile: the disk is not asked more often.
-                    pause_for(DISK_PAUSE).await;
-                    return Some(Duration::ZERO);
-                }
+            let written = blocking(move || write_files(&home, &folder, frozen)).await;
+            let written = written.unwrap_or_else(|failure| Written::nothing(&asked, &failure));
+            for held in &written.holds {
+                let Held { group, epoch, seq, bytes, .. } = *held;
+                self.written.insert(group, (close, epoch, seq, bytes));
+                self.unwritten.remove(&group);
             }
+            batch.extend(written.holds);
+            self.not_written(written.failed);
         }
         if !batch.is_empty() {
             let hold = Operation::Hold { close, reporter: self.me, holds: batch };
@@ -156,7 +165,20 @@ impl Keeper {
                 tracing::debug!(code = %failure.code, message = %failure.message, "not held yet");
             }
         }
-        Some(STEP)
+        Some(pause)
+    }
+
+    /// Has groups tried again that could not be written, and tells why.
+    fn not_written(&mut self, failed: Vec<(GroupId, Failure)>) {
+        if self.unwritten.is_empty()
+            && let Some((group, failure)) = failed.first()
+        {
+            tracing::error!(%group, code = %failure.code, message = %failure.message, "this node cannot write down what it holds; the cluster does not stop before it has");
+        }
+        let until = self.control.now().after(DISK_PAUSE);
+        let failed = failed.into_iter().map(|(group, failure)| (group, (failure, until)));
+        self.unwritten.extend(failed);
+        self.note_unwritten();
     }
 
     /// Reads what the catalog knows this node to have, and offers it.
@@ -226,6 +248,12 @@ impl Keeper {
         }
     }
 
+    /// Tells the others why this node cannot write.
+    fn note_unwritten(&self) {
+        let reason = self.unwritten.values().next().map(|(failure, _)| failure.message.as_str());
+        self.control.note_unwritten(reason.unwrap_or_default());
+    }
+
     /// Tells the others how many groups this node cannot offer.
     fn note_unreadable(&self) {
         self.control.note_unreadable(self.unreadable.len() + self.postponed.len());
@@ -249,21 +277,41 @@ impl Keeper {
     }
 }
 
+/// What came of writing some groups down.
+struct Written {
+    holds: Vec<Held>,
+    failed: Vec<(GroupId, Failure)>,
+}
+
+impl Written {
+    fn nothing(asked: &[GroupId], failure: &Failure) -> Self {
+        let failed = asked.iter().map(|group| (*group, failure.clone()));
+        Self { holds: Vec::new(), failed: failed.collect() }
+    }
+}
+
+/// Writes as many of these groups as can be written: a file that fails holds up no others.
+///
+/// # Errors
+///
+/// Those of the folder and of the key: then nothing counts as written.
 fn write_files(
     home: &Home,
     folder: &std::path::Path,
     groups: Vec<(Subject, Frozen)>,
-) -> Result<Vec<Held>, Failure> {
+) -> Result<Written, Failure> {
     make_directory(folder)?;
     let key: Zeroizing<[u8; 32]> = home.catalog_key()?;
-    let mut holds = Vec::with_capacity(groups.len());
+    let mut written = Written { holds: Vec::with_capacity(groups.len()), failed: Vec::new() };
     for (subject, frozen) in groups {
-        let bytes = write_group(folder, &key, &subject, &frozen, None, || true)?;
         let Subject { group, epoch, seq, .. } = subject;
-        holds.push(Held { group, epoch, seq, bytes, at: epoch });
+        match write_group(folder, &key, &subject, &frozen, None, || true) {
+            Ok(bytes) => written.holds.push(Held { group, epoch, seq, bytes, at: epoch }),
+            Err(failure) => written.failed.push((group, failure)),
+        }
     }
     file::sync_folder(folder)?;
-    Ok(holds)
+    Ok(written)
 }
 
 fn read_file(
@@ -279,4 +327,45 @@ fn read_file(
         pages.take(&data.arrays, page.array, page.shard, page.index, page.bytes)
     })?;
     data.put_back(pages, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use holo_core::replication::{Class, NodeNumber};
+    use holo_core::{ClusterId, PartitionId};
+
+    use super::*;
+
+    fn subject(partition: u32) -> Subject {
+        let class = Class { replicas: 2, min_in_sync: 1 };
+        Subject {
+            cluster: ClusterId([1; 32]),
+            node: NodeNumber(2),
+            life: Incarnation(0),
+            close: CloseId(7),
+            group: GroupId { partition: PartitionId(partition), class },
+            epoch: Epoch(3),
+            seq: Seq(9),
+        }
+    }
+
+    /// A full disk ended the whole batch at the first file that did not fit: what would have fit was not written either.
+    #[test]
+    fn a_file_that_cannot_be_written_holds_up_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join(FOLDER);
+        let home = Home::at(dir.path());
+        home.catalog_key().unwrap();
+        // What is in the way of its draft fails as a full disk does, and only there.
+        let in_the_way = folder.join(subject(2).file_name()).with_extension("new");
+        std::fs::create_dir_all(&in_the_way).unwrap();
+        let groups = || (1..4).map(|it| (subject(it), Frozen::of(&[]))).collect();
+        let written = write_files(&home, &folder, groups()).unwrap();
+        let held: Vec<GroupId> = written.holds.iter().map(|held| held.group).collect();
+        assert_eq!(held, [subject(1).group, subject(3).group]);
+        let [(group, failure)] = written.failed.as_slice() else { panic!("{}", held.len()) };
+        assert_eq!((*group, failure.code), (subject(2).group, ErrorCode::FileFailed));
+        std::fs::remove_dir(&in_the_way).unwrap();
+        assert_eq!(write_files(&home, &folder, groups()).unwrap().holds.len(), 3);
+    }
 }

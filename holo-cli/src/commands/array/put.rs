@@ -13,6 +13,7 @@ use super::elements::parse_value;
 use super::target::Target;
 use super::{Context, Described};
 use crate::argument::argument;
+use crate::commands::allocate::tell_fewer_copies;
 use crate::progress::Progress;
 use crate::quantity;
 
@@ -77,6 +78,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         context
             .output
             .note(&format!("{made} {} of {described}", quantity::counted(elems, "element")));
+    }
+    if created && args.like.is_none() {
+        tell_fewer_copies(&cluster, &array, context).await;
     }
     Ok(())
 }

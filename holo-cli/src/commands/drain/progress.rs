@@ -46,7 +46,7 @@ pub(crate) async fn follow(
             Err(Failure::new(ErrorCode::Cancelled, format!("{signal}: {goes_on}")).help(reattach))
         }
         () = past(within) => {
-            let time = quantity::rough_duration(within.unwrap_or_default());
+            let time = quantity::given_duration(within.unwrap_or_default());
             let message = format!("not done within {time}: {goes_on}");
             Err(Failure::new(ErrorCode::DeadlineExceeded, message).help(reattach))
         }

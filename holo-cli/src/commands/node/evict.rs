@@ -63,7 +63,9 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         view.members().iter().all(|it| !view.votes(it.number) || it.number == member.number);
     let stays = match view.members().len() {
         1 => Some("it is the last node"),
-        _ if only_voter => Some("it is the only one that votes in the catalog; drain it first"),
+        _ if only_voter => Some(
+            "it is the only one that votes in the catalog; drain it first (`holo drain NODE --plan` says what stands in the way)",
+        ),
         _ => None,
     };
     let plan = Plan { node: name.clone(), primaries, backups, last_copies, stays };
@@ -101,7 +103,13 @@ impl Plan {
     fn in_words(&self, accept_loss: bool) -> String {
         let copies = format!("{} holds {}", self.node, self.held());
         if let Some(stays) = self.stays {
-            return format!("{copies}; it cannot be put out: {stays}");
+            let alone = match self.last_copies.as_slice() {
+                [] => String::new(),
+                arrays => {
+                    format!("; it has the last copy of parts of {}", members::listed(arrays))
+                }
+            };
+            return format!("{copies}{alone}; it cannot be put out: {stays}");
         }
         match self.last_copies.as_slice() {
             [] if self.primaries + self.backups == 0 => copies,
@@ -154,15 +162,30 @@ impl Plan {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_what_was_given_up_is_said_to_be_lost() {
-        let plan = |last_copies: &[&str]| Plan {
+    fn plan(last_copies: &[&str]) -> Plan {
+        Plan {
             node: "n3".to_owned(),
             primaries: 2,
             backups: 1,
             last_copies: last_copies.iter().map(|&name| name.to_owned()).collect(),
             stays: None,
-        };
+        }
+    }
+
+    /// It named the vote alone, when the node had the last copy of everything as well.
+    #[test]
+    fn whoever_cannot_be_put_out_is_said_to_have_the_last_copy_all_the_same() {
+        let only_voter = Plan { stays: Some("it votes alone"), ..plan(&["demo/a"]) };
+        let said = only_voter.in_words(false);
+        assert!(said.contains("the last copy of parts of demo/a"), "{said}");
+        assert!(said.ends_with("it cannot be put out: it votes alone"), "{said}");
+        assert!(
+            !Plan { stays: Some("it votes alone"), ..plan(&[]) }.in_words(false).contains("last")
+        );
+    }
+
+    #[test]
+    fn only_what_was_given_up_is_said_to_be_lost() {
         assert!(plan(&["demo/a"]).afterwards(true).contains("demo/a are lost"));
         // The view was old: somebody else has a copy by now, or the catalog would have refused.
         assert!(!plan(&["demo/a"]).afterwards(false).contains("lost"));

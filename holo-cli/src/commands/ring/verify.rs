@@ -14,6 +14,10 @@ use crate::table::Table;
 
 /// Digits of a digest that the table shows.
 const DIGEST_DIGITS: usize = 16;
+/// Why copies were at different points of their history.
+const BUSY: &str = "writes or moves are under way";
+/// Why a node said nothing of a group.
+const LATE: &str = "a copy is not in sync: moves are under way, or its disk has not given it back";
 
 /// Compare all copies of the data with each other
 #[derive(Debug, clap::Args)]
@@ -130,9 +134,10 @@ fn verdict(found: &Verification, unheld: &LossReport) -> Result<(), Failure> {
     let gaps = Gap::all(&found.open);
     let failed: Vec<_> = gaps.iter().filter_map(|gap| Some((gap, gap.failure.as_ref()?))).collect();
     let Some((_, first)) = failed.first() else {
-        let message = format!("{groups} could not be compared: writes or moves are under way");
+        let why = if gaps.iter().any(|gap| gap.late) { LATE } else { BUSY };
+        let message = format!("{groups} could not be compared: {why}");
         return Err(Failure::new(ErrorCode::NotReady, message)
-            .help("try again when there is less to do, or with a longer --timeout"));
+            .help("try again when there is less to do, or with a longer --timeout; `holo status` says what is not back"));
     };
     let silent: Vec<_> =
         failed.iter().filter(|(_, failure)| members::is_silence(failure.code)).collect();
@@ -167,7 +172,9 @@ struct Gap {
     node: String,
     /// Groups of which its copy could not be compared.
     groups: u64,
-    /// Why, when it is no matter of writes that are under way.
+    /// It holds some of them not in sync as far as it knows.
+    late: bool,
+    /// Why, when it is no matter of time.
     failure: Option<Failure>,
 }
 
@@ -182,10 +189,12 @@ impl Gap {
                 missed.extend(group.copies.first());
             }
             for copy in missed {
-                let new = || Self { node: copy.node.clone(), groups: 0, failure: None };
+                let new =
+                    || Self { node: copy.node.clone(), groups: 0, late: false, failure: None };
                 let gap = gaps.entry(&copy.node).or_insert_with(new);
                 gap.groups += 1;
                 let failure = copy.said.as_ref().err();
+                gap.late |= failure.is_some_and(|failure| failure.code == ErrorCode::NotReady);
                 let failure = failure.filter(|failure| failure.code != ErrorCode::NotReady);
                 gap.failure = gap.failure.take().or_else(|| failure.cloned());
             }
@@ -198,8 +207,8 @@ impl Gap {
     fn table(gaps: &[Self], color: bool) -> String {
         let mut table = Table::new(&["node", ">not compared", ""]);
         for gap in gaps {
-            let why =
-                gap.failure.as_ref().map_or("writes or moves are under way", |it| &it.message);
+            let in_time = if gap.late { LATE } else { BUSY };
+            let why = gap.failure.as_ref().map_or(in_time, |it| &it.message);
             table.row([gap.node.clone(), quantity::counted(gap.groups, "group"), why.to_owned()]);
         }
         table.render(color)
@@ -355,6 +364,20 @@ mod tests {
         let refused = judged(&found).unwrap_err();
         assert_eq!(refused.code, ErrorCode::Unreachable);
         assert_eq!(refused.message, "202 groups could not be compared without n1, n2");
+    }
+
+    /// Of a group that waited for its disk it said that writes or moves were under way.
+    #[test]
+    fn a_copy_that_is_not_in_sync_may_be_on_its_way_or_on_a_disk() {
+        let mut found = Verification::default();
+        found.open.push(group(1, [1, 2]));
+        assert!(Gap::table(&Gap::all(&found.open), false).contains(BUSY));
+        assert!(judged(&found).unwrap_err().message.ends_with(BUSY));
+        found.open[0].copies[1].said = Err(Failure::new(ErrorCode::NotReady, "not in sync"));
+        assert!(Gap::table(&Gap::all(&found.open), false).contains(LATE));
+        let refused = judged(&found).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::NotReady);
+        assert!(refused.message.ends_with(LATE), "{refused}");
     }
 
     /// Whatever the failure was, it was told to start the node again.

@@ -15,7 +15,7 @@ use crate::quantity;
 use crate::table::Table;
 
 /// Time that the catalog gets to answer: without a quorum it never does, and the rest shall be shown all the same.
-const CATALOG_WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const CATALOG_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a node says of itself when it has its place in the cluster.
 const READY: &str = "ready";
@@ -197,7 +197,7 @@ fn not_served(groups: u64) -> Failure {
 }
 
 /// Why the catalog did not answer, as one code: a member that answers for it says more than a silent one.
-fn no_quorum(failure: &Failure) -> Failure {
+pub(crate) fn no_quorum(failure: &Failure) -> Failure {
     match failure.code {
         ErrorCode::DeadlineExceeded | ErrorCode::Unreachable | ErrorCode::ConnectionLost => {
             let message = format!("the catalog's leader did not answer: {}", failure.message);

@@ -69,6 +69,53 @@ fn the_last_node_is_not_drained() {
     assert!(refused.help.is_some());
 }
 
+/// It said to add a node while drained ones stood idle, and of the only voter to drain it, which was refused as well.
+#[test]
+fn where_nodes_were_drained_taking_one_back_is_named_before_adding_one() {
+    let mut lab = Lab::new(3);
+    lab.array("strict", 2, 2);
+    let drain = |node| Operation::SetNodeState {
+        node: number(node),
+        change: NodeChange::Drain { deadline: None },
+    };
+    assert_eq!(lab.state.back_into_service(), None);
+    lab.drain(2);
+    lab.replan(&[]);
+    lab.settle();
+    assert_eq!(lab.state.back_into_service(), None, "it is being drained on purpose");
+    lab.ok(Authority::Node(number(1)), Operation::FinishDrain { node: number(2) });
+    let help = lab.refused(admin(), drain(3)).help.unwrap();
+    assert!(help.starts_with("`holo undrain n102` takes a node back"), "{help}");
+    assert!(help.ends_with("or add a node first"), "{help}");
+    assert_eq!(lab.state.too_few_in_service(), None);
+    lab.array("wide", 3, 1);
+    let said = lab.state.too_few_in_service().unwrap();
+    assert!(said.starts_with("arrays of 3 copies have fewer: 2 nodes are in service"), "{said}");
+    assert!(said.contains("`holo undrain n102`"), "{said}");
+    // One that does not answer takes nothing.
+    lab.set_up(2, false);
+    assert_eq!(lab.refused(admin(), drain(3)).help.unwrap(), "add a node first");
+    assert!(lab.state.too_few_in_service().unwrap().ends_with("; add nodes"));
+    // That others are silent says it all.
+    lab.set_up(1, false);
+    assert_eq!(lab.state.too_few_in_service(), None);
+
+    let mut lab = Lab::new(2);
+    let voters = Operation::SetVoters(vec![number(1)]);
+    lab.ok(Authority::Node(number(1)), voters);
+    let evict = NodeChange::Evict { accept_loss: true };
+    let evict = Operation::SetNodeState { node: number(1), change: evict };
+    let help = lab.refused(admin(), evict.clone()).help.unwrap();
+    assert!(help.starts_with("`holo drain n101` gives its vote"), "{help}");
+    lab.drain(2);
+    lab.replan(&[]);
+    lab.settle();
+    lab.ok(Authority::Node(number(1)), Operation::FinishDrain { node: number(2) });
+    let help = lab.refused(admin(), evict).help.unwrap();
+    assert!(help.starts_with("`holo undrain n102` takes a node back"), "{help}");
+    assert!(help.contains("then `holo drain n101` gives its vote"), "{help}");
+}
+
 #[test]
 fn a_drain_that_would_stop_writes_is_refused_and_names_the_arrays() {
     let mut lab = Lab::new(2);
@@ -100,6 +147,27 @@ fn a_drain_plan_says_what_moves_and_what_does_not_fit() {
     lab.array("three", 3, 1);
     let plan = lab.state.drain_plan(number(3), now, None).unwrap();
     assert_eq!((plan.refusals.len(), plan.warnings.len()), (0, 1));
+}
+
+/// Refusals a few seconds apart had figures that differed, and no word of why.
+#[test]
+fn a_refusal_for_want_of_room_says_when_moves_change_the_figures() {
+    let mut lab = Lab::new(4);
+    lab.array("a", 2, 1);
+    let full: BTreeMap<NodeNumber, u64> = (1..=4).map(|node| (number(node), 1)).collect();
+    let room = |lab: &Lab| {
+        let plan = lab.state.drain_plan(number(3), UnixMillis(lab.now), Some(&full)).unwrap();
+        let room = plan.refusals.iter().find(|it| it.code == ErrorCode::OutOfCapacity);
+        room.unwrap().message.clone()
+    };
+    assert!(!room(&lab).contains("moves"), "{}", room(&lab));
+    lab.drain(4);
+    lab.replan(&[]);
+    let group = *lab.state.groups_of(number(4)).first().unwrap();
+    let change = lab.state.next_change(group).unwrap();
+    lab.propose(lab.state.group(group).unwrap().primary, group, change);
+    let said = room(&lab);
+    assert!(said.ends_with("while moves are under way, which change both"), "{said}");
 }
 
 /// Bytes were counted as copied as soon as their new holders were named.

@@ -99,6 +99,13 @@ fn the_last_copy_is_not_put_out_unless_somebody_says_so() {
     let refused = lab.refused(admin(), evict(false));
     assert_eq!(refused.code, ErrorCode::LastCopy);
     assert!(refused.message.contains("only"), "{refused}");
+    let help = |refused: &Failure| refused.help.clone().unwrap();
+    assert!(help(&refused).starts_with("drain it instead: `holo drain n102`"), "{refused}");
+    // A drain would wait for the very node that is dead.
+    lab.set_up(2, false);
+    let refused = lab.refused(admin(), evict(false));
+    assert!(help(&refused).starts_with("start n102 again"), "{refused}");
+    lab.set_up(2, true);
     lab.ok(admin(), evict(true));
     assert!(lab.state.lost_groups().is_empty());
     assert!(lab.state.groups().all(|config| config.primary.node == number(1)));

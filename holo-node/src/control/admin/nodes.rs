@@ -80,12 +80,13 @@ impl Control {
         report.bytes_left = plan.bytes;
         report.receivers = receivers(&plan);
         report.refusals = plan.refusals.into_iter().map(Into::into).collect();
-        report.warnings = self.silence_of(&node).into_iter().chain(plan.warnings).collect();
+        let silence = self.silence_of(&node).map(|silence| silence.words);
+        report.warnings = silence.into_iter().chain(plan.warnings).collect();
         Ok(report)
     }
 
     /// What to say of a node that is emptied and does not answer; `None` while it answers or holds nothing.
-    fn silence_of(&self, node: &NodeRecord) -> Option<String> {
+    fn silence_of(&self, node: &NodeRecord) -> Option<Silence> {
         self.copy.read(|state| {
             let held = state.groups_of(node.number);
             if node.up || held.is_empty() {
@@ -105,7 +106,8 @@ impl Control {
                 arrays.truncate(ARRAYS_NAMED);
                 arrays.push("others");
             }
-            Some(silence(&node.name, alone.len() as u64, &arrays))
+            let alone = alone.len() as u64;
+            Some(Silence { alone, words: silence(&node.name, alone, &arrays) })
         })
     }
 
@@ -124,22 +126,49 @@ impl Control {
         report.groups_left = left;
         report.groups_total = left;
         report.primaries_left = progress.primaries_left as u64;
+        let silence = self.silence_of(node);
+        // What only a silent node has moves at no rate at all.
+        let waits = silence.as_ref().and_then(|silence| silence.wait(&node.name));
+        let stands_still = waits.is_some();
         if let Ok(plan) = self.drain_plan(node.number) {
             report.bytes_left = plan.bytes;
-            report.warnings = self.silence_of(node).into_iter().chain(plan.warnings).collect();
+            let silence = silence.map(|silence| silence.words);
+            report.warnings = silence.into_iter().chain(plan.warnings).collect();
             if matches!(node.state, NodeState::Draining { .. }) {
                 // Nodes may have died since it began: it waits for them.
                 let refusals = plan.refusals.into_iter();
                 let holds_up = refusals.filter(|it| it.code == ErrorCode::DrainRefused);
-                report.refusals = holds_up.map(Into::into).collect();
+                report.refusals = waits.into_iter().chain(holds_up).map(Into::into).collect();
             }
         }
         let leader = self.leader.lock();
         if let Some(meter) = leader.as_ref().and_then(|it| it.drain_meter(node.number)) {
             report.groups_total = meter.total().max(left);
-            report.eta_ms = meter.eta_ms(self.clock.now(), left).unwrap_or(0);
+            let eta = meter.eta_ms(self.clock.now(), left).filter(|_| !stands_still);
+            report.eta_ms = eta.unwrap_or(0);
         }
         report
+    }
+}
+
+/// A node that is emptied and does not answer.
+struct Silence {
+    /// Groups of which nobody else who answers has a copy.
+    alone: u64,
+    /// What that means for its drain.
+    words: String,
+}
+
+impl Silence {
+    /// What its drain waits for; `None` when the others have a copy of everything.
+    fn wait(&self, name: &str) -> Option<Failure> {
+        if self.alone == 0 {
+            return None;
+        }
+        let groups = Count(self.alone).of("group");
+        let message = format!("{name} does not answer and has the last copy of {groups}");
+        let help = format!("start {name} again with `holo agent --dir DIR`");
+        Some(Failure::new(ErrorCode::DrainRefused, message).help(help))
     }
 }
 
@@ -199,5 +228,15 @@ mod tests {
         let said = silence("n3", 85, &["b", "c"]);
         assert!(said.contains("the last copy of 85 groups, with parts of b, c, cannot"), "{said}");
         assert!(said.ends_with("if it never comes back: `holo node evict n3 --plan`"), "{said}");
+    }
+
+    /// Its drain told a time left, which grew, and not that it waited for the node.
+    #[test]
+    fn a_drain_waits_for_a_silent_node_only_for_what_nobody_else_has() {
+        let silence = |alone| Silence { alone, words: String::new() };
+        assert!(silence(0).wait("n3").is_none());
+        let wait = silence(53).wait("n3").unwrap();
+        assert_eq!(wait.message, "n3 does not answer and has the last copy of 53 groups");
+        assert!(wait.help.unwrap().contains("`holo agent"));
     }
 }

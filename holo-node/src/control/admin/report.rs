@@ -33,7 +33,7 @@ impl Control {
             voting.catalog.answering().into_iter().map(number_of).collect();
         // Those who are counted; the record runs ahead while they are being changed.
         let voters: BTreeSet<NodeNumber> = voting.voters().into_iter().map(number_of).collect();
-        let changing = voting.is_changing();
+        let (changing, stuck) = (voting.is_changing(), self.voters_stuck());
         let mut report = self.copy.read(|state| {
             let only =
                 only.map(|text| find_node(state, text).map(|node| node.number)).transpose()?;
@@ -47,6 +47,12 @@ impl Control {
             let mut notes = self.notes(state, &health, &voters, &answering);
             if changing {
                 notes.push("the voters of the catalog are being changed".to_owned());
+            }
+            if let Some(failure) = stuck {
+                notes.push(format!(
+                    "the voters of the catalog are not as they should be yet: {}",
+                    failure.message
+                ));
             }
             let mut report = ClusterReport {
                 cluster_name: state.cluster_name().to_owned(),
@@ -129,8 +135,13 @@ impl Control {
         let spare = left.saturating_sub(voters.len() / 2 + 1);
         if living.len() > 1 && spare == 0 {
             let more = match living.iter().filter(|node| node.state.may_hold()).count() {
-                0..3 => "three nodes are needed for more",
-                _ => "it heals by itself",
+                0..3 => match state.back_into_service() {
+                    Some(undrain) => {
+                        format!("three nodes in service are needed for more; {undrain}")
+                    }
+                    None => "three nodes in service are needed for more".to_owned(),
+                },
+                _ => "it heals by itself".to_owned(),
             };
             notes.push(match voters.len() {
                 1 => format!("the catalog has a single voter and does not survive its loss; {more}"),
@@ -150,6 +161,7 @@ impl Control {
         }
         close_notes(state, health, &mut notes);
         silence_notes(state, &mut notes);
+        notes.extend(state.too_few_in_service());
         let now = self.clock.wall();
         let ends = self.prover().and_then(|prover| {
             state.issuers().find(|it| it.issuer == prover.issuer()).map(|it| it.not_after)
@@ -187,6 +199,13 @@ fn close_notes(state: &CatalogState, health: &Health, notes: &mut Vec<String>) {
         _ => {}
     }
     for node in state.nodes().filter(|node| node.state.is_living()) {
+        let cannot_write = health.cannot_write(node.replica());
+        if let Some(reason) = cannot_write.filter(|_| state.is_closing()) {
+            notes.push(format!(
+                "node {} cannot write down what it holds: {reason}; it tries again; until then nothing is written to any array, unless `holo shutdown --cluster --cancel` takes the stop back",
+                node.name
+            ));
+        }
         let unreadable = health.load(node.replica()).map_or(0, |load| load.holds_unreadable);
         if unreadable > 0 {
             notes.push(format!(
