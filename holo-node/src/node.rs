@@ -1,5 +1,6 @@
 //! Composition: from a config to a node that answers.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
@@ -60,8 +61,9 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::ConfigInvalid`] when the directory is no node's, [`ErrorCode::Conflict`] when another process runs
-    /// it, [`ErrorCode::FileFailed`], which it is as well when files are missing that the last process left, [`ErrorCode::Corrupt`], and those of binding the port.
+    /// [`ErrorCode::ConfigInvalid`] when the directory is no node's, [`ErrorCode::Conflict`] when another process runs it,
+    /// [`ErrorCode::FileFailed`], also for files that the last process left and that are missing, [`ErrorCode::Corrupt`],
+    /// and those of binding the port.
     pub async fn start(config: Config) -> Result<Self, Failure> {
         let clock = Clock::start();
         let file = config.home.join("node.identity");
@@ -159,8 +161,11 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::FileFailed`] when not everything could be written down. It has ended all the same.
+    /// [`ErrorCode::FileFailed`] and [`ErrorCode::OutOfCapacity`] when not everything could be written down: of the former
+    /// others have copies. What nobody else has is waited for. Whoever drops this does not wait, and loses that.
     pub async fn shutdown(mut self) -> Result<(), Failure> {
+        // Who was there while this node still took part.
+        let heard = self.service.data.get().map(|data| data.heard()).unwrap_or_default();
         self.service.control.end(Phase::Stopping);
         self.tasks.shutdown().await;
         if let Some(data) = self.service.data.get() {
@@ -169,12 +174,12 @@ impl Node {
         self.service.control.stop().await;
         *self.service.endpoint.lock() = None;
         self.endpoint.close().await;
-        self.leave_behind().await
+        self.leave_behind(&heard).await
     }
 
     /// Writes what this node held down for its next life: it may be all that is left, when others stop as well. Its peers
     /// know that it is gone: nobody waits for it. Dropping this ends it with the page that is being written.
-    async fn leave_behind(&self) -> Result<(), Failure> {
+    async fn leave_behind(&self, heard: &BTreeSet<ReplicaId>) -> Result<(), Failure> {
         let control = &self.service.control;
         let Some(data) = self.service.data.get() else { return Ok(()) };
         let me = data.me();
@@ -184,7 +189,7 @@ impl Node {
             return Ok(());
         }
         let Some(kept) = data.kept().cloned() else { return Ok(()) };
-        let (groups, missing) = data.leave_behind();
+        let (groups, missing) = data.leave_behind(heard);
         let all = groups.len() + missing.len();
         if all == 0 {
             return Ok(());

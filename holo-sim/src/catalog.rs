@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holo_core::catalog::{
-    Answer, Authority, BootId, CatalogState, Command, Duty, Leader, NodeChange, NodeState,
-    Operation, Registration, Step, View, plan_with,
+    Answer, Authority, BootId, CatalogState, Command, Duty, Leader, LeaderView, NodeChange,
+    NodeState, Operation, Registration, Step, plan_with,
 };
 use holo_core::replication::{
     ConfigChange, ConfigClaim, GroupConfig, GroupId, Mutant, Proposal, ReplicaId, SessionId,
@@ -251,7 +251,7 @@ impl Catalog {
             (life == replica).then_some(at)
         };
         let voters = BTreeSet::new();
-        let view = View { state, now, wall, me, voters: &voters, heard: &heard };
+        let view = LeaderView { state, now, wall, node: None, me, voters: &voters, heard: &heard };
         let down_after = Duration::from_nanos(env.scenario.catalog.down_after);
         self.leader.get_or_insert_with(|| Leader::new(now, down_after)).due(duty, &view)
     }

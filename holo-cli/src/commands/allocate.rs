@@ -7,6 +7,7 @@ use holo_core::{DType, Failure, Shape};
 use super::Context;
 use super::array::Described;
 use crate::argument::argument;
+use crate::commands::status::CATALOG_WITHIN;
 use crate::quantity;
 
 /// Make a shared array of zeros
@@ -79,7 +80,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
 /// Says of an array that was made with copies by default when they are fewer than this cluster makes where it can: it
 /// keeps that number for good. Whoever may not see the settings hears nothing.
 pub(super) async fn tell_fewer_copies(cluster: &Cluster, array: &AnyArray, context: &Context) {
-    let Ok(settings) = cluster.settings(SettingsBody::default()).await else { return };
+    let asked = cluster.with_deadline(CATALOG_WITHIN);
+    let Ok(settings) = asked.settings(SettingsBody::default()).await else { return };
     let copies = array.descriptor().class().replicas;
     let usual = settings.replicas_default.unwrap_or_default();
     if let Some(words) = fewer_copies(array.name(), u32::from(copies), usual) {

@@ -151,10 +151,20 @@ impl Lab {
     }
 
     /// What a node says that does not start, or ends before it is a member.
-    pub(crate) fn refuses_to_start(&self, node: usize) -> Output {
+    pub(crate) async fn refuses_to_start(&self, node: usize) -> Output {
         let mut command = holo();
         command.args(["agent", "--dir"]).arg(&self.nodes[node].home);
-        command.env("HOLO_ADVERTISE", self.front(node).to_string()).output().unwrap()
+        command.env("HOLO_ADVERTISE", self.front(node).to_string());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let start = now();
+        while child.try_wait().unwrap().is_none() {
+            if start.elapsed() > PATIENCE {
+                end(&mut child);
+                panic!("node {node} started");
+            }
+            pause(LOOK_INTERVAL).await;
+        }
+        child.wait_with_output().unwrap()
     }
 
     /// Kills a node without warning and waits for its end.

@@ -143,7 +143,7 @@ async fn no_trouble_with_the_disk_at_a_stop_or_a_start_loses_what_only_one_node_
     for name in ["kept", "catalog.key"] {
         let (here, away) = (lab.home(0).join(name), lab.home(0).join("away"));
         fs::rename(&here, &away).unwrap();
-        let refused = lab.refuses_to_start(0);
+        let refused = lab.refuses_to_start(0).await;
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
         let said = String::from_utf8(refused.stderr).unwrap();
         assert!(said.contains("HC1010") && said.contains("bring"), "{said}");

@@ -1,10 +1,11 @@
 //! What the leader of the catalog sees to, other than who votes: who is up, drains that are done, the end of a close,
 //! where groups shall lie, sessions that are over.
 //!
-//! A machine without I/O. Its driver does one [`Duty`] after the other, each with what the one before it has changed, and
-//! has the operations of every [`Step`] applied. All that it remembers can be found out again, so a leader may begin with
-//! nothing; and all of its operations are checked when they are applied, so two that both take themselves for the leader
-//! do no harm.
+//! A machine without I/O. It has no inputs to wait for and no outputs to queue: it is shown the catalog, and says what is
+//! due. Its driver does one [`Duty`] after the other, each with what the one before it has changed, and has the operations
+//! of every [`Step`] applied. A leader may begin with nothing: it listens and looks again, and only sessions live longer by
+//! that. All of its operations are checked when they are applied, so two that both take themselves for the leader do no
+//! harm.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -76,14 +77,16 @@ impl Step {
 
 /// What a leader looks at.
 #[derive(Clone, Copy)]
-pub struct View<'a> {
+pub struct LeaderView<'a> {
     /// The catalog as far as it is applied here.
     pub state: &'a CatalogState,
     /// This process's time.
     pub now: Instant,
     /// The time of day.
     pub wall: UnixMillis,
-    /// Which process leads.
+    /// Which node leads: it does not judge itself down, registered or not.
+    pub node: Option<NodeNumber>,
+    /// Which process leads, once it is registered.
     pub me: Option<ReplicaId>,
     /// Who votes by the agreement itself; the record may be ahead of it, or behind.
     pub voters: &'a BTreeSet<NodeNumber>,
@@ -91,9 +94,9 @@ pub struct View<'a> {
     pub heard: &'a dyn Fn(ReplicaId) -> Option<Instant>,
 }
 
-impl fmt::Debug for View<'_> {
+impl fmt::Debug for LeaderView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut view = f.debug_struct("View");
+        let mut view = f.debug_struct("LeaderView");
         view.field("version", &self.state.version()).field("now", &self.now);
         view.field("me", &self.me).field("voters", &self.voters).finish_non_exhaustive()
     }
@@ -133,12 +136,13 @@ impl Leader {
         self.since = now;
     }
 
-    /// What a duty comes to, as things are. Whatever is not applied comes again at the next look.
+    /// What a duty comes to, as things are. Whatever is not applied comes again at the next look; the end of sessions comes
+    /// again with the next mark.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::OutOfCapacity`] when no node could hold anything, once for every change of the nodes.
-    pub fn due(&mut self, duty: Duty, view: &View<'_>) -> Result<Vec<Step>, Failure> {
+    pub fn due(&mut self, duty: Duty, view: &LeaderView<'_>) -> Result<Vec<Step>, Failure> {
         match duty {
             Duty::Liveness => Ok(self.judge(view).into_iter().collect()),
             Duty::Drains => Ok(self.drained(view).into_iter().map(Step::EndDrain).collect()),
@@ -164,7 +168,7 @@ impl Leader {
     }
 
     /// Nobody is judged down before this leader has listened for `down_after`.
-    fn judge(&self, view: &View<'_>) -> Option<Step> {
+    fn judge(&self, view: &LeaderView<'_>) -> Option<Step> {
         let has_listened = view.now.since(self.since) >= self.down_after;
         let down_after_ms = u64::try_from(self.down_after.as_millis()).unwrap_or(u64::MAX);
         let nodes = view.state.nodes();
@@ -177,7 +181,8 @@ impl Leader {
                 || heard.is_some_and(|heard| view.now.since(heard) < self.down_after);
             // Its registration counts as a beat. The catalog's own time stands still while nobody commands anything.
             let fresh = view.wall.0.saturating_sub(node.up_changed.0) < down_after_ms;
-            let wrong = node.up != up && (up || (has_listened && !(node.up && fresh)));
+            let spared = view.node == Some(node.number) || (node.up && fresh);
+            let wrong = node.up != up && (up || (has_listened && !spared));
             wrong.then_some(Liveness { replica, up })
         });
         let verdicts: Vec<Liveness> = verdicts.collect();
@@ -185,7 +190,7 @@ impl Leader {
     }
 
     /// Nodes whose drain is done: no config names them, and they vote no more. Only facts count.
-    fn drained(&mut self, view: &View<'_>) -> Vec<NodeNumber> {
+    fn drained(&mut self, view: &LeaderView<'_>) -> Vec<NodeNumber> {
         let nodes = view.state.nodes();
         let draining = nodes.filter(|it| matches!(it.state, NodeState::Draining { .. }));
         let left: BTreeMap<NodeNumber, u64> =
@@ -200,7 +205,7 @@ impl Leader {
         empty.map(|(node, _)| node).collect()
     }
 
-    fn tend_close(&mut self, view: &View<'_>) -> Option<CloseStep> {
+    fn tend_close(&mut self, view: &LeaderView<'_>) -> Option<CloseStep> {
         let waited = if view.state.close().is_some_and(|close| close.finished) {
             view.now.since(*self.reopening_since.get_or_insert(view.now))
         } else {
@@ -210,7 +215,7 @@ impl Leader {
         Some(view.state.close_step(view.me, waited)).filter(|step| *step != CloseStep::Nothing)
     }
 
-    fn replan(&mut self, view: &View<'_>) -> Result<Option<Plan>, Failure> {
+    fn replan(&mut self, view: &LeaderView<'_>) -> Result<Option<Plan>, Failure> {
         if view.state.close().is_some() {
             // Nothing moves before everything is back.
             return Ok(None);
@@ -235,7 +240,7 @@ impl Leader {
         }
     }
 
-    fn expire(&mut self, view: &View<'_>) -> Option<u64> {
+    fn expire(&mut self, view: &LeaderView<'_>) -> Option<u64> {
         if self.marks.back().is_some_and(|(last, _)| view.now.since(*last) < MARK_EVERY) {
             return None;
         }

@@ -54,7 +54,7 @@ pub use command::{
     NodeChange, Operation, ProposalAnswer, Registration, Settings, TableUpdate,
 };
 pub use drain::{DrainPlan, DrainProgress};
-pub use leader::{DrainMeter, Duty, Leader, Step, View};
+pub use leader::{DrainMeter, Duty, Leader, LeaderView, Step};
 pub use nodes::{BootId, NodeRecord, NodeState, Ticket};
 pub use planner::{Move, Plan, plan, plan_with};
 pub use proof::{

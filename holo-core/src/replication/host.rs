@@ -1,6 +1,6 @@
 //! The machine of one node: all its replicas, and what it knows of its peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,6 +190,11 @@ impl Host {
         }
         remains.sort_by_key(|(urgency, _)| *urgency);
         remains.into_iter().map(|(_, left)| left).collect()
+    }
+
+    /// Who was heard a moment ago: whoever was not may be dead, and nobody could take over from it.
+    pub fn heard(&self, now: Instant) -> BTreeSet<ReplicaId> {
+        self.ctx.peers.heard_within(self.ctx.timers.take_over, now).collect()
     }
 
     /// Whether something that [`Input::Restore`] brought may still become the data of a group.

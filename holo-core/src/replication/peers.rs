@@ -269,6 +269,16 @@ impl Peers {
         self.living.get(&replica.node).is_some_and(|now| replica.incarnation < *now)
     }
 
+    /// Those who were heard within the last `time`.
+    pub(super) fn heard_within(
+        &self,
+        time: Duration,
+        now: Instant,
+    ) -> impl Iterator<Item = ReplicaId> {
+        let heard = self.peers.iter().filter(move |(_, peer)| now.since(peer.heard) < time);
+        heard.map(|(peer, _)| *peer)
+    }
+
     /// How long nothing came from `peer`, counted from `since` at the earliest; without end for a dead one.
     pub(super) fn silence(&self, peer: ReplicaId, since: Instant, now: Instant) -> Duration {
         if self.is_dead(peer) {

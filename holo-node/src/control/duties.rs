@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holo_catalog::{ControlLog, VoterId};
-use holo_core::catalog::{CloseStep, Duty, Leader, Operation, Step, View};
+use holo_core::catalog::{CloseStep, Duty, Leader, LeaderView, Operation, Step};
 use holo_core::replication::NodeNumber;
 use holo_core::wire::{Decode, Kind, VoterReady, VoterSecrets};
 use holo_core::{ArrayId, ErrorCode, Failure, Instant};
@@ -140,23 +140,29 @@ impl Control {
     fn due(&self, duty: Duty) -> Result<Vec<Step>, Failure> {
         let voters = self.voting().map(|voting| voting.voters()).unwrap_or_default();
         let voters: BTreeSet<NodeNumber> = voters.into_iter().map(number_of).collect();
-        let (now, wall, me) = (self.clock.now(), self.clock.wall(), self.replica());
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let (node, me) = (self.number(), self.replica());
         let mut leader = self.leader.lock();
         let Some(leader) = leader.as_mut() else { return Ok(Vec::new()) };
         self.copy.read(|state| {
-            let health = self.health.lock();
-            let heard = |replica| health.heard(replica);
-            leader.due(duty, &View { state, now, wall, me, voters: &voters, heard: &heard })
+            // Locked for each question: a plan takes its time, and beats come in meanwhile.
+            let heard = |replica| self.health.lock().heard(replica);
+            leader.due(
+                duty,
+                &LeaderView { state, now, wall, node, me, voters: &voters, heard: &heard },
+            )
         })
     }
 
     /// Renews the certificate of the key that proves configs, when it is time.
     async fn look_at_issuer(&self) -> Result<(), Failure> {
         let now = self.clock.now();
-        let looked = self.duties.lock().issuer_looked.replace(now);
-        if looked.is_some_and(|last| now.since(last) < HOUR) {
-            self.duties.lock().issuer_looked = looked;
-            return Ok(());
+        {
+            let mut duties = self.duties.lock();
+            if duties.issuer_looked.is_some_and(|last| now.since(last) < HOUR) {
+                return Ok(());
+            }
+            duties.issuer_looked = Some(now);
         }
         self.renew_issuer().await
     }

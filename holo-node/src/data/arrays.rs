@@ -206,30 +206,37 @@ impl Arrays {
         self.view.store(view);
     }
 
-    /// Learns of an array; its shards are zeros wherever this node is a member of their group.
-    pub(super) fn add(&self, descriptor: ArrayDescriptor) {
-        let _changing = self.changing.lock();
-        if self.known.load().contains_key(&descriptor.id) {
-            return;
-        }
+    /// What there is to know of an array, which takes time for one of many shards.
+    pub(super) fn prepare(&self, descriptor: ArrayDescriptor) -> Arc<KnownArray> {
         let mut shards: BTreeMap<PartitionId, Vec<ShardIndex>> = BTreeMap::new();
         for index in (0..descriptor.layout.shards()).map(ShardIndex) {
             let partition = partition_of(self.partition_bits, &descriptor.placement_key, index);
             shards.entry(partition).or_default().push(index);
         }
-        let id = descriptor.id;
-        let array = Arc::new(KnownArray { descriptor: Arc::new(descriptor), shards });
-        let class = array.descriptor.class();
-        for (partition, shards) in &array.shards {
-            let gate = self.gates.find(GroupId { partition: *partition, class });
-            if gate.is_some_and(|gate| gate.is_member()) {
-                self.install(&array.descriptor, shards);
-            }
-        }
+        Arc::new(KnownArray { descriptor: Arc::new(descriptor), shards })
+    }
+
+    /// Learns of arrays; their shards are zeros wherever this node is a member of their group.
+    pub(super) fn add_all(&self, arrays: Vec<Arc<KnownArray>>) {
+        let _changing = self.changing.lock();
         let mut next = BTreeMap::clone(&self.known.load());
-        next.insert(id, array);
+        let mut next_id = 0;
+        for array in arrays {
+            let (id, class) = (array.descriptor.id, array.descriptor.class());
+            if next.contains_key(&id) {
+                continue;
+            }
+            for (partition, shards) in &array.shards {
+                let gate = self.gates.find(GroupId { partition: *partition, class });
+                if gate.is_some_and(|gate| gate.is_member()) {
+                    self.install(&array.descriptor, shards);
+                }
+            }
+            next_id = next_id.max(id.0 + 1);
+            next.insert(id, array);
+        }
         self.known.store(Arc::new(next));
-        self.next_id.fetch_max(id.0 + 1, Ordering::SeqCst);
+        self.next_id.fetch_max(next_id, Ordering::SeqCst);
     }
 
     /// Forgets an array and gives its memory back. What is not known is no error.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use holo_core::catalog::{CloseId, Intake};
 use holo_core::group::Seq;
-use holo_core::replication::{GroupId, GroupSummary, Incarnation, Input, Remains, Role};
+use holo_core::replication::{GroupId, GroupSummary, Incarnation, Input, Remains, ReplicaId, Role};
 use holo_core::{ArrayId, Epoch, ErrorCode, Failure, PAGE_BYTES, ShardIndex, TileSink};
 use holo_mem::{MemError, Shard, Staged};
 
@@ -22,7 +22,7 @@ pub(crate) struct LeftBehind {
     pub(crate) frozen: Frozen,
     /// It was one of the group's replicas; otherwise it had put back what an earlier life left.
     pub(crate) was_member: bool,
-    /// No other node is in sync, as far as this one knows.
+    /// It has data of which no other node has a copy, as far as this one knows, nor an earlier file.
     pub(crate) is_alone: bool,
 }
 
@@ -163,9 +163,19 @@ impl DataPlane {
         Ok(())
     }
 
+    /// Which replicas of other nodes were heard a moment ago.
+    pub(crate) fn heard(&self) -> BTreeSet<ReplicaId> {
+        let now = self.clock.now();
+        self.machine.lock().host.heard(now)
+    }
+
     /// What this node may leave for its next life, once it takes part in nothing any more: every group that it has whole,
-    /// after everything that it ever said to hold; and the groups in which it is in sync and that it has not.
-    pub(crate) fn leave_behind(&self) -> (Vec<LeftBehind>, Vec<GroupId>) {
+    /// after everything that it ever said to hold; and the groups in which it is in sync and that it has not. `heard` are
+    /// those who were heard when it still took part.
+    pub(crate) fn leave_behind(
+        &self,
+        heard: &BTreeSet<ReplicaId>,
+    ) -> (Vec<LeftBehind>, Vec<GroupId>) {
         let mut machine = self.machine.lock();
         let now = self.clock.now();
         machine.retry_stalled(&self.arrays, now);
@@ -173,8 +183,9 @@ impl DataPlane {
         // Nobody is there to be sent anything.
         machine.drain(&self.arrays, self.control.as_ref(), now, &mut Effects::default());
         let summaries = machine.host.summary();
-        let here = |it: &&GroupSummary| it.in_sync.iter().all(|member| member.node == self.me.node);
-        let alone: BTreeSet<GroupId> = summaries.iter().filter(here).map(|it| it.group).collect();
+        let is_alone = |it: &&GroupSummary| !it.in_sync.iter().any(|member| heard.contains(member));
+        let alone: BTreeSet<GroupId> =
+            summaries.iter().filter(is_alone).map(|it| it.group).collect();
         let left = machine.host.remains().into_iter().filter_map(|remains| {
             let group = remains.group;
             // Of arrays that were made since it was put back.
@@ -182,8 +193,9 @@ impl DataPlane {
             let shards = self.arrays.shards_of_group(group);
             let is_whole = shards.len() == self.arrays.shard_count(group);
             let was_member = self.arrays.gates.of(group).is_member();
+            let is_alone = was_member && !shards.is_empty() && alone.contains(&group);
             let frozen = is_whole.then(|| Frozen::of(&shards))?;
-            Some(LeftBehind { remains, frozen, was_member, is_alone: alone.contains(&group) })
+            Some(LeftBehind { remains, frozen, was_member, is_alone })
         });
         let left: Vec<LeftBehind> = left.collect();
         let here: BTreeSet<GroupId> = left.iter().map(|left| left.remains.group).collect();

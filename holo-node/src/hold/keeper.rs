@@ -149,7 +149,7 @@ impl Keeper {
             let asked: Vec<GroupId> = frozen.iter().map(|(subject, _)| subject.group).collect();
             let (home, folder) = (self.home.clone(), self.folder.clone());
             let written = blocking(move || write_files(&home, &folder, frozen)).await;
-            let written = written.unwrap_or_else(|failure| Written::nothing(&asked, &failure));
+            let written = written.unwrap_or_else(|failure| Batch::nothing(&asked, &failure));
             for held in &written.holds {
                 let Held { group, epoch, seq, bytes, .. } = *held;
                 self.written.insert(group, (close, epoch, seq, bytes));
@@ -278,12 +278,12 @@ impl Keeper {
 }
 
 /// What came of writing some groups down.
-struct Written {
+struct Batch {
     holds: Vec<Held>,
     failed: Vec<(GroupId, Failure)>,
 }
 
-impl Written {
+impl Batch {
     fn nothing(asked: &[GroupId], failure: &Failure) -> Self {
         let failed = asked.iter().map(|group| (*group, failure.clone()));
         Self { holds: Vec::new(), failed: failed.collect() }
@@ -299,10 +299,10 @@ fn write_files(
     home: &Home,
     folder: &std::path::Path,
     groups: Vec<(Subject, Frozen)>,
-) -> Result<Written, Failure> {
+) -> Result<Batch, Failure> {
     make_directory(folder)?;
     let key: Zeroizing<[u8; 32]> = home.catalog_key()?;
-    let mut written = Written { holds: Vec::with_capacity(groups.len()), failed: Vec::new() };
+    let mut written = Batch { holds: Vec::with_capacity(groups.len()), failed: Vec::new() };
     for (subject, frozen) in groups {
         let Subject { group, epoch, seq, .. } = subject;
         match write_group(folder, &key, &subject, &frozen, None, || true) {

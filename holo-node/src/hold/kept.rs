@@ -55,13 +55,17 @@ impl Written {
     }
 }
 
-/// Finds every file that the last stop of this node has left, as far as no process has deleted any since: one that is
-/// missing, on a disk that is not mounted perhaps, is not the same as one that was never written.
+/// Finds every file that the last stop of this node has left, as far as no process has deleted any since, and the key of
+/// those that there are: one that is missing, on a disk that is not mounted perhaps, is not the same as one that was never
+/// written.
 ///
 /// # Errors
 ///
 /// [`ErrorCode::FileFailed`] when one is not there, [`ErrorCode::Corrupt`] when the list is damaged.
 pub(crate) fn check_kept(home: &Home) -> Result<(), Failure> {
+    if keeps_any(home)? {
+        home.catalog_key()?;
+    }
     let Some(names) = home.kept_list()? else { return Ok(()) };
     let folder = home.file(FOLDER);
     let mut missing = Vec::new();
@@ -141,12 +145,6 @@ impl Kept {
                     continue;
                 }
             }
-            // Where this life was no member, the group may still go on from what an earlier one left.
-            if left.was_member
-                && let Err(failure) = self.forget(group)
-            {
-                tracing::warn!(%group, code = %failure.code, message = %failure.message, "pages of an earlier life are not deleted");
-            }
             self.lives.lock().entry(group).or_default().insert(life);
             done.push(left);
         }
@@ -155,6 +153,13 @@ impl Kept {
             (written.groups, written.bytes) = (0, 0);
             written.fail(done, &failure);
             return written;
+        }
+        // Where this life was no member, the group may still go on from what an earlier one left.
+        for left in done.iter().filter(|left| left.was_member) {
+            let group = left.remains.group;
+            if let Err(failure) = self.forget_but(group, Some(life)) {
+                tracing::warn!(%group, code = %failure.code, message = %failure.message, "pages of an earlier life are not deleted");
+            }
         }
         if let Err(failure) = self.home.set_kept_list(&self.names()) {
             tracing::warn!(code = %failure.code, message = %failure.message, "nothing will tell the next start which files it should find");
@@ -221,10 +226,18 @@ impl Kept {
     ///
     /// [`ErrorCode::FileFailed`].
     pub(crate) fn forget(&self, group: GroupId) -> Result<(), Failure> {
+        self.forget_but(group, None)
+    }
+
+    /// As [`Self::forget`], but for what one of the lives has left.
+    fn forget_but(&self, group: GroupId, stays: Option<Incarnation>) -> Result<(), Failure> {
         self.home.forget_kept_list()?;
-        let lives = self.lives.lock().remove(&group).unwrap_or_default();
+        let mut gone = self.lives.lock().remove(&group).unwrap_or_default();
+        if let Some(stays) = stays.filter(|life| gone.remove(life)) {
+            self.lives.lock().insert(group, BTreeSet::from([stays]));
+        }
         let mut failed = None;
-        for life in lives {
+        for life in gone {
             let place = self.place(group, life);
             if let Err(source) = fs::remove_file(&place)
                 && source.kind() != ErrorKind::NotFound

@@ -22,7 +22,7 @@ const TRIES_UNTOLD: u32 = 30;
 ///
 /// # Errors
 ///
-/// [`holo_core::ErrorCode::FileFailed`] when groups of which others have copies could not be written.
+/// [`holo_core::ErrorCode::FileFailed`] when groups could not be written of which others or earlier files have copies.
 pub(crate) async fn leave(
     kept: Kept,
     life: Incarnation,
@@ -41,7 +41,9 @@ pub(crate) async fn leave(
         let left = Count(written.failed.len() as u64).of("group");
         let alone = written.failed.iter().filter(|(left, _)| left.is_alone).count();
         if alone == 0 {
-            let message = format!("{left} of which others have copies could not be written down");
+            let message = format!(
+                "{left} could not be written down, of which others or earlier files have copies"
+            );
             return Err(why.clone().context(message));
         }
         if tries.is_multiple_of(TRIES_UNTOLD) {

@@ -68,11 +68,26 @@ pub(crate) fn remove(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Whether a file is there, or a directory with something in it.
-pub(crate) fn has_content(path: &Path) -> Result<bool, Failure> {
-    let found = fs::metadata(path).and_then(|it| match it.is_dir() {
-        true => fs::read_dir(path).map(|mut entries| entries.next().is_some()),
-        false => Ok(true),
+/// Removes a file for good: after a crash it does not come back. Done as well when there is none.
+pub(crate) fn remove_for_good(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(source) if source.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(failed(path, &source)),
+    }
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let synced = File::open(parent).and_then(|parent| parent.sync_all());
+    synced.map_err(|source| failed(parent, &source))
+}
+
+/// Whether a file is there, or a directory with files of this extension in it; what else a disk has is nobody's.
+pub(crate) fn has_files(path: &Path, extension: &str) -> Result<bool, Failure> {
+    let found = fs::metadata(path).and_then(|it| {
+        if !it.is_dir() {
+            return Ok(true);
+        }
+        let names = fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
+        Ok(names.iter().any(|it| it.path().extension().is_some_and(|it| it == extension)))
     });
     match found {
         Ok(found) => Ok(found),

@@ -190,7 +190,7 @@ impl Home {
         }
         for name in ENCRYPTED {
             let encrypted = self.file(name);
-            if files::has_content(&encrypted)? {
+            if files::has_files(&encrypted, "hold")? {
                 let message = format!(
                     "{} is not there, and {} cannot be read without it",
                     path.display(),
@@ -231,7 +231,7 @@ impl Home {
 
     /// From now on files in `kept` may be deleted.
     pub(crate) fn forget_kept_list(&self) -> Result<(), Failure> {
-        files::remove(&self.file(KEPT_LIST))
+        files::remove_for_good(&self.file(KEPT_LIST))
     }
 
     /// The founding that is still to be done.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::Instant;
-use crate::catalog::{Duty, Leader, Step, View};
+use crate::catalog::{Duty, Leader, LeaderView, Step};
 
 const DOWN_AFTER: Duration = Duration::from_secs(3);
 const HOUR: u64 = 3600 * SECOND;
@@ -45,10 +45,11 @@ impl Led {
     }
 
     fn try_due(&mut self, duty: Duty) -> Result<Vec<Step>, Failure> {
-        let view = View {
+        let view = LeaderView {
             state: &self.lab.state,
             now: Instant(self.now),
             wall: UnixMillis(self.lab.now),
+            node: Some(self.me.node),
             me: Some(self.me),
             voters: &self.voters,
             heard: &|replica| self.heard.get(&replica).copied(),

@@ -346,6 +346,19 @@ fn no_key_is_made_where_something_is_encrypted_with_one_that_is_gone() {
     assert_eq!(read(&life.kept, GROUP).unwrap().len(), 2);
 }
 
+/// A second try took the file of the first one for an earlier life's, and deleted it.
+#[test]
+fn what_is_written_a_second_time_stays() {
+    let life = Life::new(2);
+    life.write(2, vec![left(GROUP, 7)]);
+    for value in [1, 2] {
+        life.write(3, vec![left(GROUP, value)]);
+        check_kept(&life.home()).unwrap();
+        assert_eq!(read(&life.found(), GROUP).unwrap()[0].3[0], value);
+    }
+    assert!(!life.found().has_of(GROUP, Incarnation(2)), "what an earlier life left is gone");
+}
+
 /// A process with the only copy ended a moment after the disk had refused it.
 #[tokio::test]
 async fn what_nobody_else_has_is_written_as_soon_as_it_can_be() {
@@ -368,5 +381,8 @@ async fn what_others_have_as_well_keeps_no_process_from_its_end() {
     let groups = vec![LeftBehind { is_alone: false, ..left(GROUP, 1) }];
     let failed = leave(life.kept.clone(), LIFE, groups).await.unwrap_err();
     assert_eq!(failed.code, ErrorCode::FileFailed);
-    assert!(failed.message.contains("1 group of which others have copies"), "{failed}");
+    assert!(
+        failed.message.contains("1 group could not be written down, of which others"),
+        "{failed}"
+    );
 }
