@@ -48,7 +48,7 @@ impl Control {
 
     /// From now on heartbeats tell why this node cannot write down what it holds; nothing when it can.
     pub(crate) fn note_unwritten(&self, reason: &str) {
-        self.cannot_write.lock().replace_range(.., reason);
+        reason.clone_into(&mut *self.cannot_write.lock());
     }
 
     /// The groups of which an earlier life of this node is in sync; `None` as long as that is not known.

@@ -1,4 +1,4 @@
-//! What the leader of the catalog sees to: has done what [`Leader`] finds due, and sees to who votes.
+//! The driver of the catalog's leader: has that applied which [`Leader`] finds due, and changes who votes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -206,18 +206,24 @@ impl Arrays {
         self.view.store(view);
     }
 
-    /// What there is to know of an array, which takes time for one of many shards.
-    pub(super) fn prepare(&self, descriptor: ArrayDescriptor) -> Arc<KnownArray> {
+    /// What there is to know of an array, which takes time for one of many shards; `None` when it is known.
+    pub(super) fn prepare(&self, descriptor: ArrayDescriptor) -> Option<Arc<KnownArray>> {
+        if self.known.load().contains_key(&descriptor.id) {
+            return None;
+        }
         let mut shards: BTreeMap<PartitionId, Vec<ShardIndex>> = BTreeMap::new();
         for index in (0..descriptor.layout.shards()).map(ShardIndex) {
             let partition = partition_of(self.partition_bits, &descriptor.placement_key, index);
             shards.entry(partition).or_default().push(index);
         }
-        Arc::new(KnownArray { descriptor: Arc::new(descriptor), shards })
+        Some(Arc::new(KnownArray { descriptor: Arc::new(descriptor), shards }))
     }
 
     /// Learns of arrays; their shards are zeros wherever this node is a member of their group.
     pub(super) fn add_all(&self, arrays: Vec<Arc<KnownArray>>) {
+        if arrays.is_empty() {
+            return;
+        }
         let _changing = self.changing.lock();
         let mut next = BTreeMap::clone(&self.known.load());
         let mut next_id = 0;

@@ -14,12 +14,10 @@ impl DataPlane {
         // An array whose groups have news waits for these: nobody writes to it under an older config.
         let classes: BTreeSet<Class> =
             news.configs.iter().map(|claim| claim.config.group.class).collect();
-        let arrays = news.arrays.into_iter().map(|array| self.arrays.prepare(array));
+        let arrays = news.arrays.into_iter().filter_map(|array| self.arrays.prepare(array));
         let (with_configs, others): (Vec<_>, Vec<_>) =
             arrays.partition(|array| classes.contains(&array.descriptor.class()));
-        if !others.is_empty() {
-            self.arrays.add_all(others);
-        }
+        self.arrays.add_all(others);
         for id in news.removed {
             self.arrays.remove(id);
         }
@@ -47,9 +45,7 @@ impl DataPlane {
                 machine.intake = intake;
             }
             // Before them as well: a role is over the arrays that there are.
-            if !with_configs.is_empty() {
-                self.arrays.add_all(with_configs);
-            }
+            self.arrays.add_all(with_configs);
             self.arrays.hear_below(news.next_array);
             for input in inputs {
                 if let Err(failure) = machine.host.handle_input(now, input) {

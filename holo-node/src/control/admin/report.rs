@@ -237,21 +237,21 @@ fn silence_notes(state: &CatalogState, notes: &mut Vec<String>) {
         notes.push(format!(
             "{} not served yet: {} what an earlier life had written down",
             Count(read_back).of("group"),
-            in_turn(&readers, "reads back", "read back"),
+            with_verb(&readers, "reads back", "read back"),
         ));
     }
     if away > 0 {
         notes.push(format!(
             "{} not served: only {} copies that count, and {} not answer",
             Count(away).of("group"),
-            in_turn(&silent, "has", "have"),
+            with_verb(&silent, "has", "have"),
             if silent.len() == 1 { "it does" } else { "they do" },
         ));
     }
 }
 
 /// Names, with the verb that goes with so many.
-fn in_turn(names: &BTreeSet<&str>, one: &str, several: &str) -> String {
+fn with_verb(names: &BTreeSet<&str>, one: &str, several: &str) -> String {
     let listed: Vec<&str> = names.iter().copied().collect();
     let verb = if names.len() == 1 { one } else { several };
     format!("{} {verb}", listed.join(", "))
@@ -263,6 +263,7 @@ fn used_groups(state: &CatalogState) -> impl Iterator<Item = &GroupConfig> {
     state.groups().filter(move |config| used.contains(&config.group.class))
 }
 
+/// How many groups there are, and how many lack copies.
 fn count_groups(state: &CatalogState, report: &mut ClusterReport) {
     for config in used_groups(state) {
         report.groups += 1;
